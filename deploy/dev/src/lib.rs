@@ -1,0 +1,1 @@
+//! The one-machine stack: run and demo.

@@ -1,0 +1,1 @@
+//! Billing state, tier changes and access.

@@ -1,0 +1,1 @@
+//! A simulated AWS: one pure model, an in-process face and a wire face.

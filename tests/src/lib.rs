@@ -1,0 +1,1 @@
+//! Suites and harness over the whole workspace.

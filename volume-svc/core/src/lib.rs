@@ -1,0 +1,1 @@
+//! The migration machine; no I/O.

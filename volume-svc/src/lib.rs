@@ -1,0 +1,1 @@
+//! EBS volumes, fleets and migrations.
