@@ -52,6 +52,15 @@ pub struct Violation {
     pub fix: String,
 }
 
+/// A check that could not run, because another fault came first or what it reads was away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct NotChecked {
+    /// The reason that the check would have given.
+    pub check: Reason,
+    /// What kept it from running.
+    pub because: Reason,
+}
+
 /// One field of a request that breaks its stated limits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldFault {
@@ -73,7 +82,7 @@ pub struct Error {
     /// Broken rules, for `FailedPrecondition`.
     pub violations: Vec<Violation>,
     /// Checks that could not run because another fault came first.
-    pub not_checked: Vec<String>,
+    pub not_checked: Vec<NotChecked>,
     /// Malformed fields, for `InvalidArgument`.
     pub fields: Vec<FieldFault>,
     /// When a retry may help, in milliseconds of real time.
@@ -110,7 +119,7 @@ impl Error {
     }
 
     /// A refusal because rules are broken: all of them.
-    pub fn refused(violations: Vec<Violation>, not_checked: Vec<String>) -> Self {
+    pub fn refused(violations: Vec<Violation>, not_checked: Vec<NotChecked>) -> Self {
         let reason = violations.first().map_or(Reason::WrongState, |v| v.reason);
         let mut error = Self::new(Kind::FailedPrecondition, reason, "the change is refused; see the violations");
         error.violations = violations;

@@ -10,6 +10,6 @@ pub mod ids;
 pub mod reason;
 pub mod time;
 
-pub use error::{Error, FieldFault, Kind, Violation};
+pub use error::{Error, FieldFault, Kind, NotChecked, Violation};
 pub use reason::Reason;
 pub use time::UnixMs;

@@ -40,12 +40,20 @@ reasons! {
     PermissionDenied = "PERMISSION_DENIED",
     /// Only an owner of the subscription's organisation may do this.
     NotOwner = "NOT_OWNER",
+    /// Only an operator may do this or set this field.
+    OperatorOnly = "OPERATOR_ONLY",
     /// The RPC belongs to the contract and is not built yet.
     NotImplemented = "NOT_IMPLEMENTED",
     /// A fault of ours; the log has the cause.
     Internal = "INTERNAL",
     /// A store or service that is needed does not answer now.
     Unavailable = "UNAVAILABLE",
+    /// The caller has asked too often.
+    RateLimited = "RATE_LIMITED",
+    /// Another request changed the same resource at the same time.
+    ConcurrentUpdate = "CONCURRENT_UPDATE",
+    /// This replica has not reached the revision that the caller has seen.
+    RevisionNotReached = "REVISION_NOT_REACHED",
     /// No such graph, or none that this caller may see.
     GraphNotFound = "GRAPH_NOT_FOUND",
     /// No such subscription, or none that this caller may see.
@@ -58,8 +66,18 @@ reasons! {
     VolumeNotFound = "VOLUME_NOT_FOUND",
     /// No such instance in the registry.
     InstanceNotFound = "INSTANCE_NOT_FOUND",
+    /// No such snapshot.
+    SnapshotNotFound = "SNAPSHOT_NOT_FOUND",
     /// Something with this id exists and differs.
     AlreadyExists = "ALREADY_EXISTS",
+    /// A graph or subgraph of this id is registered with other content.
+    GraphExists = "GRAPH_EXISTS",
+    /// The graph has a live subscription.
+    SubscriptionExists = "SUBSCRIPTION_EXISTS",
+    /// A volume of this id is registered with other content.
+    VolumeExists = "VOLUME_EXISTS",
+    /// An instance of this id is registered with other content.
+    InstanceExists = "INSTANCE_EXISTS",
     /// The request id was used for another request.
     RequestIdReused = "REQUEST_ID_REUSED",
     /// A page token that this list did not give out.
@@ -82,6 +100,8 @@ reasons! {
     VolumeShared = "VOLUME_SHARED",
     /// No idle instance and no room for one more in the target group in the volume's zone.
     NoCapacity = "NO_CAPACITY",
+    /// No room in the volume's own zone, which a volume cannot leave.
+    NoRoomInZone = "NO_ROOM_IN_ZONE",
     /// Another change of this subscription is running.
     ChangeActive = "CHANGE_ACTIVE",
     /// The last change is still being settled.
@@ -90,6 +110,14 @@ reasons! {
     SubscriptionNotActive = "SUBSCRIPTION_NOT_ACTIVE",
     /// The graph is not active, or is a shared repository, which has no tier of its own.
     GraphNotEligible = "GRAPH_NOT_ELIGIBLE",
+    /// A shared repository has no tier of its own to change.
+    SharedRepository = "SHARED_REPOSITORY",
+    /// The graph is suspended.
+    GraphNotActive = "GRAPH_NOT_ACTIVE",
+    /// Only a downgrade may wait for the end of the period.
+    ScheduleNotAllowed = "SCHEDULE_NOT_ALLOWED",
+    /// The subscription cannot be resumed from its status.
+    NotResumable = "NOT_RESUMABLE",
     /// Tier changes are switched off here.
     FeatureDisabled = "FEATURE_DISABLED",
     /// The usage that a limit is compared with cannot be read now.
@@ -104,6 +132,18 @@ reasons! {
     RegistryMismatch = "REGISTRY_MISMATCH",
     /// Somebody else wrote a registry row that the migration holds.
     RegistryConflict = "REGISTRY_CONFLICT",
+    /// The graph, its volume or its instance is not on the source tier that was named.
+    TierMismatch = "TIER_MISMATCH",
+    /// The volume is smaller than what it would have to hold, or a shrink was asked for.
+    StorageSmaller = "STORAGE_SMALLER",
+    /// Another operation holds the volume or the graph.
+    VolumeLocked = "VOLUME_LOCKED",
+    /// The instance type is not to be had in the volume's zone.
+    InstanceTypeNotOffered = "INSTANCE_TYPE_NOT_OFFERED",
+    /// The instance or the migration has used up its attachments or device names.
+    AttachmentLimit = "ATTACHMENT_LIMIT",
+    /// The volume's encryption key cannot be used by the target's role.
+    EncryptionKeyUnusable = "ENCRYPTION_KEY_UNUSABLE",
     /// The volume is being modified.
     VolumeModifying = "VOLUME_MODIFYING",
     /// Too many snapshots of the volume are pending.
@@ -138,6 +178,12 @@ reasons! {
     StepTimeout = "STEP_TIMEOUT",
     /// The writes were blocked for longer than the tier allows.
     WriteBlockExceeded = "WRITE_BLOCK_EXCEEDED",
+    /// The volume was offline for longer than allowed, and no further target was tried.
+    OfflineBudget = "OFFLINE_BUDGET",
+    /// Going back could not be verified; the locks are kept.
+    UndoFailed = "UNDO_FAILED",
+    /// AWS refused a call for good.
+    CloudRefused = "CLOUD_REFUSED",
     /// The gate was not confirmed in time.
     GateTimeout = "GATE_TIMEOUT",
     /// The gate id is not that of the open request, or the migration is not at its gate.
@@ -148,6 +194,22 @@ reasons! {
     CanceledByRequest = "CANCELED_BY_REQUEST",
     /// The migration is not stuck.
     NotStuck = "NOT_STUCK",
+    /// This action cannot be taken from where the migration is stuck.
+    ActionNotPossible = "ACTION_NOT_POSSIBLE",
+    /// The volume does not serve where the operator says it does.
+    HandoverUnverified = "HANDOVER_UNVERIFIED",
+    /// The resource has reached its end, so the request cannot apply.
+    AlreadyEnded = "ALREADY_ENDED",
+    /// A launch for a migration in this group and zone has no result yet, so no volume may be claimed.
+    LaunchPending = "LAUNCH_PENDING",
+    /// The volume is not attached to the instance that was named.
+    VolumeNotAttached = "VOLUME_NOT_ATTACHED",
+    /// The volume is mounted, or its agent does not confirm the release.
+    VolumeInUse = "VOLUME_IN_USE",
+    /// The snapshot is pending or in error: nothing can be restored from it.
+    SnapshotNotCompleted = "SNAPSHOT_NOT_COMPLETED",
+    /// EC2 allows one modification of a volume in six hours.
+    ModificationTooSoon = "MODIFICATION_TOO_SOON",
     /// The state of the resource does not allow this.
     WrongState = "WRONG_STATE",
     /// A tombstone stands where the migration would be: it was canceled before it started.
@@ -156,8 +218,10 @@ reasons! {
     StoreRestored = "STORE_RESTORED",
     /// The price differs from the one accepted.
     PriceChanged = "PRICE_CHANGED",
-    /// The payment was declined, or not paid at once.
+    /// The payment was declined for good.
     PaymentDeclined = "PAYMENT_DECLINED",
+    /// The payment was not complete at once, which counts as refused (H21).
+    PaymentNotImmediate = "PAYMENT_NOT_IMMEDIATE",
     /// The payment's outcome is not known yet.
     PaymentUnknown = "PAYMENT_UNKNOWN",
     /// Access: the volume is in flight.
