@@ -1,1 +1,9 @@
-//! A simulated AWS: one pure model, an in-process face and a wire face.
+//! A simulated AWS: one pure, deterministic model of EC2, EBS, Auto Scaling, the agents and the graph engine.
+//!
+//! The model (everything but `server`) has no clock, no I/O and no threads: a face tells it the time with each call and
+//! waits out the latency that the reply names. Start reading at [`api`] (what can be asked) and [`sim`] (how it is answered).
+//! The face in process is [`Sim`] itself; the wire face is the feature `server`.
+
+pub mod api;
+pub mod engine;
+pub mod faults;
