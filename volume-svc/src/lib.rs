@@ -1,1 +1,5 @@
-//! EBS volumes, fleets and migrations.
+//! EBS volumes, fleets and migrations: the shell around `volume-core`.
+//!
+//! The rules are in `volume-core`; here are the ports to the world, their implementations, and what drives them.
+
+pub mod ports;
