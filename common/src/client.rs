@@ -41,7 +41,9 @@ pub fn channel(url: &str) -> Result<Channel, BadUrl> {
     let bad = || BadUrl { url: url.to_owned() };
     let uri: http::Uri = url.parse().map_err(|_| bad())?;
     // TLS ends at the load balancer; a client that was asked for https must not fall back to plain text.
-    if uri.scheme_str() != Some("http") || uri.host().is_none() || !matches!(uri.path(), "" | "/") {
+    // A port above 65535 is neither a port nor an error to `Uri`.
+    let reachable = uri.authority().is_some_and(|a| a.as_str() == a.host() || a.port_u16().is_some());
+    if uri.scheme_str() != Some("http") || !reachable || !matches!(uri.path(), "" | "/") {
         return Err(bad());
     }
     let endpoint = Endpoint::from(uri)

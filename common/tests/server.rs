@@ -1,6 +1,8 @@
 //! The server and client builders against each other, over real sockets: health, callers, grpc-web, reflection,
 //! limits, and both ways to end. Waits are bounded by `BOUND`, which a working server never comes near.
 
+#![expect(clippy::expect_used, clippy::panic, reason = "a test's helpers: a failed one is the report")]
+
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http_body_util::{BodyExt as _, StreamBody};
