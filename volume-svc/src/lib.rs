@@ -3,3 +3,4 @@
 //! The rules are in `volume-core`; here are the ports to the world, their implementations, and what drives them.
 
 pub mod ports;
+pub mod store;
