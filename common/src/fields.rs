@@ -12,8 +12,8 @@ use tiershift_core::ids::Malformed;
 /// Rows of a page when the caller does not say (page_size 0).
 pub const PAGE_SIZE_DEFAULT: u32 = 50;
 
-/// Most rows of a page. More are cut to it, not refused (the caller gets a token for the rest).
-pub const PAGE_SIZE_MAX: u32 = 1_000;
+/// Most rows of a page. More is refused, so that a caller who counts on them learns of it.
+pub const PAGE_SIZE_MAX: u32 = 500;
 
 /// Readers of proto fields, over [`Fields`].
 pub trait FieldsExt {
@@ -46,7 +46,7 @@ pub trait FieldsExt {
     /// An enum value that is known and not UNSPECIFIED.
     fn choice<E: TryFrom<i32>>(&mut self, path: &str, value: i32) -> Option<E>;
 
-    /// A page size: 0 is the default, more than the most is the most, negative is a fault.
+    /// A page size: 0 is the default; negative, or more than the most, is a fault.
     fn page_size(&mut self, path: &str, value: i32) -> Option<u32>;
 
     /// A value whose own check gave an error with field faults: they are taken over.
@@ -117,9 +117,9 @@ impl FieldsExt for Fields {
     fn page_size(&mut self, path: &str, value: i32) -> Option<u32> {
         match u32::try_from(value) {
             Ok(0) => Some(PAGE_SIZE_DEFAULT),
-            Ok(rows) => Some(rows.min(PAGE_SIZE_MAX)),
-            Err(_) => {
-                self.fault(path, "must not be negative");
+            Ok(rows) if rows <= PAGE_SIZE_MAX => Some(rows),
+            _ => {
+                self.fault(path, format!("must be 0 to {PAGE_SIZE_MAX}"));
                 None
             }
         }
@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(fields.text("message", "äö", 1..=2), Some("äö".to_owned()));
         assert_eq!(fields.choice("direction", 2), Some(Direction::Undo));
         assert_eq!(fields.page_size("page_size", 0), Some(PAGE_SIZE_DEFAULT));
-        assert_eq!(fields.page_size("page_size", i32::MAX), Some(PAGE_SIZE_MAX));
+        assert_eq!(fields.page_size("page_size", 500), Some(PAGE_SIZE_MAX));
         assert_eq!(fields.finish(), Ok(()));
     }
 
@@ -177,6 +177,7 @@ mod tests {
         assert_eq!(fields.choice::<Direction>("direction", 0), None);
         assert_eq!(fields.choice::<Direction>("direction", 77), None);
         assert_eq!(fields.page_size("page_size", -1), None);
+        assert_eq!(fields.page_size("page_size", 501), None);
         assert_eq!(fields.checked::<()>(Err(Error::invalid_field("inner", "must be good"))), None);
         let error = fields.finish().expect_err("faults");
         let paths: Vec<_> = error.fields.iter().map(|fault| fault.field.as_str()).collect();
@@ -192,6 +193,7 @@ mod tests {
                 "message",
                 "direction",
                 "direction",
+                "page_size",
                 "page_size",
                 "inner"
             ]

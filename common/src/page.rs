@@ -14,8 +14,9 @@ use tiershift_core::{Error, Kind, Reason};
 /// First character of every token. A new layout takes a new one, and old tokens are refused.
 const VERSION: char = '1';
 
-/// Longest token that is looked at, in characters; positions are a few ids and numbers.
-pub const TOKEN_CHARACTERS_MAX: usize = 2_048;
+/// Longest token, in characters, as the contract promises to callers. A position therefore takes at most 247 bytes of
+/// JSON: a few ids and numbers.
+pub const TOKEN_CHARACTERS_MAX: usize = 512;
 
 /// A list, or a stream, together with what the caller selected in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
