@@ -1,4 +1,29 @@
-//! The migration machine: a pure core that takes events and gives back durable writes and commands. No I/O, no
-//! clock, no randomness.
+//! The migration machine: durable state and time in, the next durable write or command out. No I/O, no clock, no
+//! randomness; the shell in `volume-svc` has all three.
+//!
+//! Read in this order: `stage` (what happens when), `fact` (what is written down), `state` (what that means),
+//! `machine` (how it goes on), `resolve` (the life of one effect), `stages/` and `undo` (the rules), `requests`
+//! (what may be asked from outside), `registry` (which rows change), `plan` (whether it may start at all).
 
+pub mod effect;
+pub mod events;
+pub mod fact;
 pub mod item;
+pub mod keys;
+pub mod machine;
+pub mod plan;
+pub mod progress;
+pub mod registry;
+pub mod requests;
+mod resolve;
+pub mod scratch;
+pub mod settings;
+pub mod stage;
+mod stages;
+pub mod state;
+pub mod token;
+mod undo;
+pub mod view;
+
+pub use machine::{Append, Machine, Next};
+pub use stages::preflight_ask;

@@ -1,0 +1,62 @@
+//! DrainWrites and DrainReads: the engine's own door is shut, then what is inside runs out. Both share one
+//! deadline, counted from the confirmation: a busy customer is not blocked for longer than that (H30).
+//!
+//! Zero is two reads a second apart; no answer is not zero (rule 38).
+
+use crate::effect::{Effect, Observe, Scope, Seen};
+use crate::fact::Fact;
+use crate::machine::{Next, Turn};
+use crate::stage::Stage;
+use tiershift_core::Reason;
+
+pub(crate) fn writes(t: &Turn<'_>) -> Next {
+    let Some(spec) = t.spec() else { return Next::Idle };
+    let source = &spec.source.instance;
+    if !t.m.drained(Scope::Writes) {
+        return t.intend(Effect::Drain { instance: source.clone(), scope: Scope::Writes });
+    }
+    if let Some(back) = refused_or_late(t) {
+        return back;
+    }
+    if !empty(t, &Observe::Writers { instance: source.clone() }) {
+        return t.ask(Observe::Writers { instance: source.clone() }, t.set.zero_gap_ms);
+    }
+    // With no writer left the data stands still: what it is now is what it must be on the target.
+    let probe = Observe::Probe { instance: source.clone() };
+    match t.seen(&probe).map(|s| &s.seen) {
+        Some(Seen::Probe(reference)) => Next::Append(vec![
+            Fact::WritesDrained { probe: reference.clone() },
+            Fact::Entered { stage: Stage::DrainReads },
+        ]),
+        _ => t.ask(probe, t.set.agent_gap_ms),
+    }
+}
+
+pub(crate) fn reads(t: &Turn<'_>) -> Next {
+    let Some(spec) = t.spec() else { return Next::Idle };
+    let source = &spec.source.instance;
+    if !t.m.drained(Scope::All) {
+        return t.intend(Effect::Drain { instance: source.clone(), scope: Scope::All });
+    }
+    if let Some(back) = refused_or_late(t) {
+        return back;
+    }
+    let connections = Observe::Connections { instance: source.clone() };
+    if empty(t, &connections) {
+        return Turn::enter(Stage::Release);
+    }
+    t.ask(connections, t.set.zero_gap_ms)
+}
+
+fn empty(t: &Turn<'_>, what: &Observe) -> bool {
+    t.seen(what).is_some_and(|s| s.seen == Seen::Count(0) && s.holds(2, t.set.zero_gap_ms))
+}
+
+fn refused_or_late(t: &Turn<'_>) -> Option<Next> {
+    if t.m.refusal.is_some() {
+        return Some(Turn::turn_back(Reason::DrainTimeout, "the source's agent refused to drain"));
+    }
+    let confirmed_at = t.m.gate.as_ref().and_then(|g| g.confirmed_at)?;
+    (t.now.since(confirmed_at) >= t.set.drain_ms)
+        .then(|| Turn::turn_back(Reason::DrainTimeout, "connections did not end within the drain deadline"))
+}

@@ -1,0 +1,612 @@
+//! A migration's durable state: the fold of its journal. Nothing here comes from anywhere else, so a restart
+//! that replays the journal knows exactly what its predecessor knew for certain, and not more.
+//!
+//! What a driver has merely *seen* (reads, silences) is in `scratch.rs` and dies with it.
+
+use crate::effect::{Done, Effect, Engine, Probe, Purpose, Scope, Trouble};
+use crate::fact::{Entry, Fact, Outcome, Party, SCHEMA, Side, Spec};
+use crate::stage::Stage;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use tiershift_core::event::Direction;
+use tiershift_core::ids::{ChangeId, InstanceId, SnapshotId};
+use tiershift_core::{Reason, UnixMs};
+
+/// Why a journal cannot be folded. The migration then refuses to run and an operator is called; nothing is
+/// guessed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Corrupt {
+    /// Written by another version of this program.
+    #[error("entry {seq} has schema {schema}, this build reads {SCHEMA}")]
+    Schema {
+        /// The entry.
+        seq: u64,
+        /// Its version.
+        schema: u32,
+    },
+    /// A gap, a duplicate, or an entry out of order.
+    #[error("entry {found} where {expected} was due")]
+    Sequence {
+        /// The one that was due.
+        expected: u64,
+        /// The one that came.
+        found: u64,
+    },
+    /// A fact that cannot follow the ones before it.
+    #[error("entry {seq}: {fact} cannot follow: {why}")]
+    Order {
+        /// The entry.
+        seq: u64,
+        /// Its fact.
+        fact: &'static str,
+        /// What is wrong.
+        why: &'static str,
+    },
+}
+
+/// Where the volume is, as established.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// Attached.
+    At {
+        /// To which instance.
+        instance: InstanceId,
+        /// As which device.
+        device: String,
+    },
+    /// No attachment.
+    Free,
+}
+
+/// What an instance's engine may be doing with the volume. Moves down at the *intent* (it may have happened) and
+/// up at the *outcome* (it has happened).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Host {
+    /// Agent-confirmed: no engine, no mount.
+    Unmounted,
+    /// Perhaps mounted, perhaps open: an effect that changes it was decided.
+    Closed,
+    /// Mounted and open, door shut; agent-confirmed.
+    Adopted,
+    /// The door may be shut for writes, or for all.
+    Drained,
+    /// The door is open.
+    Serving,
+}
+
+/// An effect whose outcome is not established.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Open {
+    /// Its number.
+    pub n: u32,
+    /// What.
+    pub effect: Effect,
+    /// The token of its call.
+    pub token: String,
+    /// Fence of the driver that decided it.
+    pub fence: i64,
+    /// When.
+    pub at: UnixMs,
+}
+
+/// The gate, from its request on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gate {
+    /// Public sequence of the request: names this gate and no other.
+    pub id: u64,
+    /// When it was requested.
+    pub requested_at: UnixMs,
+    /// When it aborts by itself.
+    pub deadline_at: UnixMs,
+    /// When it was confirmed.
+    pub confirmed_at: Option<UnixMs>,
+}
+
+/// The way back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Undo {
+    /// Why.
+    pub reason: Reason,
+    /// For people.
+    pub detail: String,
+    /// Who, if somebody asked.
+    pub by: Option<String>,
+    /// When it began.
+    pub at: UnixMs,
+}
+
+/// Nothing more can be done without a human.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stuck {
+    /// Why.
+    pub reason: Reason,
+    /// For people.
+    pub detail: String,
+    /// Since when.
+    pub at: UnixMs,
+}
+
+/// How the customer's part ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// The graph serves on the target.
+    Moved,
+    /// The graph serves on the source.
+    RolledBack,
+    /// Nothing was ever begun.
+    Tombstone,
+}
+
+/// A migration as its journal tells it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Migration {
+    /// Its id.
+    pub id: ChangeId,
+    /// What is to be done; none for a tombstone.
+    pub spec: Option<Spec>,
+    /// Sequence of the last entry.
+    pub seq: u64,
+    /// Public sequence of the last public entry.
+    pub public_seq: u64,
+    /// The fence that all effects carry now.
+    pub fence: i64,
+    /// Where on the way forward it is, or was when it turned back.
+    pub stage: Stage,
+    /// When that stage began.
+    pub entered_at: UnixMs,
+    /// When the last outcome, stage or turn came: undo's deadlines count from here.
+    pub moved_at: UnixMs,
+    /// Which way it goes.
+    pub direction: Direction,
+    /// The intent without an outcome, if there is one: never more than one.
+    pub open: Option<Open>,
+    /// Intents so far.
+    pub intents: u32,
+    /// How often each effect was decided, by `Effect::name` and instance.
+    pub attempts: BTreeMap<String, u32>,
+    /// Where the volume is.
+    pub place: Place,
+    /// Device names used on an instance by this migration: never used again (F1).
+    pub devices_used: BTreeSet<(InstanceId, String)>,
+    /// The source's engine.
+    pub source_host: Host,
+    /// Why the last effect was refused, if it was.
+    pub refusal: Option<Trouble>,
+    /// The instance that a launch gave and that is not reserved yet.
+    pub launched: Option<InstanceId>,
+    /// The target, once reserved.
+    pub target: Option<Party>,
+    /// The target is proven.
+    pub target_ready: bool,
+    /// The target's engine.
+    pub target_host: Host,
+    /// Why the present target is being given up, if it is.
+    pub dropping: Option<Reason>,
+    /// Targets given up so far and why: to be ended or returned to the pool.
+    pub dropped: Vec<(Party, Reason)>,
+    /// Instances with an intent to terminate: never used again (F4).
+    pub condemned: BTreeSet<InstanceId>,
+    /// Instances whose end is established.
+    pub terminated: BTreeSet<InstanceId>,
+    /// Instances protected from scale-in by us.
+    pub protected: BTreeSet<InstanceId>,
+    /// The safety snapshot.
+    pub safety: Option<SnapshotId>,
+    /// The final snapshot.
+    pub last: Option<SnapshotId>,
+    /// Snapshots seen completed.
+    pub completed: BTreeSet<SnapshotId>,
+    /// Snapshots deleted.
+    pub deleted: BTreeSet<SnapshotId>,
+    /// The gate.
+    pub gate: Option<Gate>,
+    /// Permits are held.
+    pub permit: bool,
+    /// What the engine answered once no writer was left.
+    pub reference: Option<Probe>,
+    /// What the target runs.
+    pub target_engine: Option<Engine>,
+    /// A Detach intent exists: no cancel from here on.
+    pub detach_journalled: bool,
+    /// When it was accepted.
+    pub started_at: UnixMs,
+    /// When the first release was decided: the volume is offline from here.
+    pub offline_at: Option<UnixMs>,
+    /// When it was committed.
+    pub committed_at: Option<UnixMs>,
+    /// When the target served.
+    pub opened_at: Option<UnixMs>,
+    /// The way back, once begun.
+    pub undo: Option<Undo>,
+    /// A human is needed.
+    pub stuck: Option<Stuck>,
+    /// How the customer's part ended.
+    pub end: Option<End>,
+    /// The volume's tier tag is up to date.
+    pub tagged: bool,
+    /// The attachment was made to outlive its instance, or that was refused.
+    pub kept_on_termination: bool,
+    /// The source goes back to the pool.
+    pub source_kept: bool,
+    /// When nothing was owed any more.
+    pub done_at: Option<UnixMs>,
+    /// Highest progress shown in this direction.
+    pub permille: u32,
+}
+
+impl Migration {
+    /// Folds a journal.
+    pub fn replay(id: &ChangeId, entries: &[Entry]) -> Result<Self, Corrupt> {
+        let mut state = Self::empty(id);
+        for entry in entries {
+            state.apply(entry)?;
+        }
+        Ok(state)
+    }
+
+    /// Before the first entry.
+    pub(crate) fn empty(id: &ChangeId) -> Self {
+        Self {
+            id: id.clone(),
+            spec: None,
+            seq: 0,
+            public_seq: 0,
+            fence: 0,
+            stage: Stage::Preflight,
+            entered_at: UnixMs(0),
+            moved_at: UnixMs(0),
+            direction: Direction::Forward,
+            open: None,
+            intents: 0,
+            attempts: BTreeMap::new(),
+            place: Place::Free,
+            devices_used: BTreeSet::new(),
+            source_host: Host::Serving,
+            refusal: None,
+            launched: None,
+            target: None,
+            target_ready: false,
+            target_host: Host::Unmounted,
+            dropping: None,
+            dropped: Vec::new(),
+            condemned: BTreeSet::new(),
+            terminated: BTreeSet::new(),
+            protected: BTreeSet::new(),
+            safety: None,
+            last: None,
+            completed: BTreeSet::new(),
+            deleted: BTreeSet::new(),
+            gate: None,
+            permit: false,
+            reference: None,
+            target_engine: None,
+            detach_journalled: false,
+            started_at: UnixMs(0),
+            offline_at: None,
+            committed_at: None,
+            opened_at: None,
+            undo: None,
+            stuck: None,
+            end: None,
+            tagged: false,
+            kept_on_termination: false,
+            source_kept: false,
+            done_at: None,
+            permille: 0,
+        }
+    }
+
+    /// Takes one entry. The same function serves replay and the entry just written, so they cannot differ.
+    pub fn apply(&mut self, entry: &Entry) -> Result<(), Corrupt> {
+        if entry.schema != SCHEMA {
+            return Err(Corrupt::Schema { seq: entry.seq, schema: entry.schema });
+        }
+        if entry.seq != self.seq + 1 {
+            return Err(Corrupt::Sequence { expected: self.seq + 1, found: entry.seq });
+        }
+        let order = |why| Corrupt::Order { seq: entry.seq, fact: entry.fact.name(), why };
+        let first = matches!(entry.fact, Fact::Started { .. } | Fact::Tombstone { .. });
+        if first != (self.seq == 0) {
+            return Err(order(if first { "not the first entry" } else { "the journal has not started" }));
+        }
+        if self.done_at.is_some() {
+            return Err(order("the migration has ended"));
+        }
+        self.seq = entry.seq;
+        if let Some(public) = &entry.public {
+            if public.seq != self.public_seq + 1 {
+                return Err(Corrupt::Sequence { expected: self.public_seq + 1, found: public.seq });
+            }
+            self.public_seq = public.seq;
+            if public.direction == self.direction {
+                self.permille = self.permille.max(public.permille);
+            } else {
+                self.permille = public.permille;
+            }
+        }
+        self.take(entry).map_err(order)
+    }
+
+    fn take(&mut self, entry: &Entry) -> Result<(), &'static str> {
+        let at = entry.at;
+        match &entry.fact {
+            Fact::Started { spec } => {
+                self.place = Place::At { instance: spec.source.instance.clone(), device: spec.device.clone() };
+                self.spec = Some((**spec).clone());
+                self.started_at = at;
+                self.enter(Stage::Preflight, at);
+            }
+            Fact::Tombstone { .. } => {
+                self.end = Some(End::Tombstone);
+                self.started_at = at;
+                self.done_at = Some(at);
+            }
+            Fact::TakenOver { fence, .. } => {
+                if *fence <= self.fence {
+                    return Err("a fence only grows");
+                }
+                self.fence = *fence;
+            }
+            Fact::Entered { stage } => self.enter(*stage, at),
+            Fact::Progress { .. } => {}
+            Fact::Intent { n, effect, token, fence, .. } => self.intend(*n, effect, token, *fence, at)?,
+            Fact::Outcome { n, outcome } => {
+                let open = self.open.take().ok_or("no intent is open")?;
+                if open.n != *n {
+                    return Err("another intent is open");
+                }
+                self.moved_at = at;
+                self.conclude(&open.effect, outcome);
+            }
+            Fact::Reserved { target } => {
+                self.target = Some(target.clone());
+                self.launched = None;
+                self.target_ready = false;
+                self.target_host = Host::Unmounted;
+                self.moved_at = at;
+            }
+            Fact::TargetReady { engine } => {
+                self.target_ready = true;
+                self.target_engine = Some(engine.clone());
+            }
+            Fact::TargetFailed { reason, instance } => {
+                if self.target.as_ref().is_none_or(|t| t.instance != *instance) {
+                    return Err("not the present target");
+                }
+                self.moved_at = at;
+                self.dropping = Some(*reason);
+            }
+            Fact::TargetDropped { reason, instance } => {
+                let target = self.target.take().filter(|t| t.instance == *instance).ok_or("not the present target")?;
+                self.moved_at = at;
+                self.dropped.push((target, *reason));
+                self.dropping = None;
+                self.target_ready = false;
+                self.target_host = Host::Unmounted;
+            }
+            Fact::GateRequested { deadline_at, .. } => {
+                let id = entry.public.as_ref().map(|p| p.seq).ok_or("a public fact without its event")?;
+                self.permit = true;
+                self.gate = Some(Gate { id, requested_at: at, deadline_at: *deadline_at, confirmed_at: None });
+            }
+            Fact::GateConfirmed { gate_id } => {
+                let gate = self.gate.as_mut().filter(|g| g.id == *gate_id).ok_or("another gate is open")?;
+                gate.confirmed_at = Some(at);
+                self.enter(Stage::DrainWrites, at);
+            }
+            Fact::WritesDrained { probe } => self.reference = Some(probe.clone()),
+            Fact::Committed { .. } => {
+                self.committed_at = Some(at);
+                self.enter(Stage::Open, at);
+            }
+            Fact::Opened => {
+                self.opened_at = Some(at);
+                self.settle(End::Moved, at);
+            }
+            Fact::UndoBegun { reason, detail, by } => {
+                if self.committed_at.is_some() {
+                    return Err("there is no way back behind the commit");
+                }
+                self.direction = Direction::Undo;
+                self.permille = entry.public.as_ref().map_or(0, |p| p.permille);
+                self.undo = Some(Undo { reason: *reason, detail: detail.clone(), by: by.clone(), at });
+                self.moved_at = at;
+            }
+            Fact::RolledBack => {
+                if self.open.is_some() {
+                    return Err("an intent is open");
+                }
+                self.settle(End::RolledBack, at);
+            }
+            Fact::Stuck { reason, detail } => {
+                self.stuck = Some(Stuck { reason: *reason, detail: detail.clone(), at });
+                self.permit = false;
+            }
+            Fact::Resumed { action, .. } => {
+                self.stuck = None;
+                self.moved_at = at;
+                self.entered_at = at;
+                if *action == crate::fact::Resume::GoForward {
+                    self.direction = Direction::Forward;
+                    self.undo = None;
+                    self.stage = if self.place == Place::Free { Stage::Attach } else { Stage::Adopt };
+                }
+            }
+            Fact::HandedOver { side, .. } => {
+                self.stuck = None;
+                self.open = None;
+                if *side == Side::Target {
+                    self.committed_at.get_or_insert(at);
+                    self.opened_at = Some(at);
+                }
+                self.settle(if *side == Side::Target { End::Moved } else { End::RolledBack }, at);
+            }
+            Fact::SnapshotCompleted { snapshot } => {
+                self.completed.insert(snapshot.clone());
+            }
+            Fact::SourceKept => self.source_kept = true,
+            Fact::Done => {
+                if self.open.is_some() {
+                    return Err("an intent is open");
+                }
+                self.done_at = Some(at);
+            }
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, stage: Stage, at: UnixMs) {
+        self.stage = stage;
+        self.entered_at = at;
+        self.moved_at = at;
+        if stage == Stage::Release {
+            self.offline_at.get_or_insert(at);
+        }
+    }
+
+    fn settle(&mut self, end: End, at: UnixMs) {
+        self.end = Some(end);
+        self.direction = Direction::Settle;
+        self.permit = false;
+        self.permille = 0;
+        self.enter(Stage::Settle, at);
+    }
+
+    fn intend(&mut self, n: u32, effect: &Effect, token: &str, fence: i64, at: UnixMs) -> Result<(), &'static str> {
+        if self.open.is_some() {
+            return Err("an intent is open");
+        }
+        if n != self.intents + 1 {
+            return Err("intents are numbered without a gap");
+        }
+        self.intents = n;
+        *self.attempts.entry(attempt_key(effect)).or_insert(0) += 1;
+        self.open = Some(Open { n, effect: effect.clone(), token: token.to_owned(), fence, at });
+        match effect {
+            Effect::Attach { instance, device } if !self.devices_used.insert((instance.clone(), device.clone())) => {
+                return Err("a device name is used once (F1)");
+            }
+            Effect::Detach { .. } => self.detach_journalled = true,
+            Effect::Terminate { instance, .. } => {
+                self.condemned.insert(instance.clone());
+            }
+            Effect::Drain { instance, .. } => self.lower(instance, Host::Drained),
+            Effect::Release { instance } | Effect::Adopt { instance } => {
+                // An adopt may mount and open at once: from its intent on the host must be treated as closed.
+                self.set_host(instance, Host::Closed);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn conclude(&mut self, effect: &Effect, outcome: &Outcome) {
+        self.refusal = match outcome {
+            Outcome::Refused(trouble) => Some(*trouble),
+            Outcome::Done(_) | Outcome::Abandoned => None,
+        };
+        match (effect, outcome) {
+            (Effect::Protect { instance, .. }, Outcome::Done(_)) => {
+                self.protected.insert(instance.clone());
+            }
+            (Effect::Snapshot { purpose }, Outcome::Done(Done::Snapshot(id))) => match purpose {
+                Purpose::Safety => self.safety = Some(id.clone()),
+                Purpose::Final => self.last = Some(id.clone()),
+            },
+            (Effect::Detach { .. }, Outcome::Done(_)) => self.place = Place::Free,
+            (Effect::Attach { instance, device }, Outcome::Done(_)) => {
+                self.place = Place::At { instance: instance.clone(), device: device.clone() };
+            }
+            (Effect::Attach { .. }, _) => self.place = Place::Free,
+            (Effect::Release { instance }, Outcome::Done(_)) => self.set_host(instance, Host::Unmounted),
+            (Effect::Adopt { instance }, Outcome::Done(_)) => self.set_host(instance, Host::Adopted),
+            (Effect::Launch { .. }, Outcome::Done(Done::Launched(ids))) => self.launched = ids.first().cloned(),
+            (Effect::Resume { instance }, Outcome::Done(_)) => self.set_host(instance, Host::Serving),
+            (Effect::Terminate { instance, .. }, Outcome::Done(_)) => {
+                self.terminated.insert(instance.clone());
+                if matches!(&self.place, Place::At { instance: at, .. } if at == instance) {
+                    self.place = Place::Free;
+                }
+                if self.target.as_ref().is_some_and(|t| t.instance == *instance) {
+                    self.target_host = Host::Unmounted;
+                }
+            }
+            (Effect::TagVolume { .. }, _) => self.tagged = true,
+            (Effect::KeepOnTermination { .. }, _) => self.kept_on_termination = true,
+            (Effect::DeleteSnapshot { snapshot }, _) => {
+                self.deleted.insert(snapshot.clone());
+            }
+            _ => {}
+        }
+    }
+
+    fn lower(&mut self, instance: &InstanceId, to: Host) {
+        let host = if self.is_source(instance) { &mut self.source_host } else { &mut self.target_host };
+        if *host > to {
+            *host = to;
+        }
+    }
+
+    fn set_host(&mut self, instance: &InstanceId, to: Host) {
+        if self.is_source(instance) {
+            self.source_host = to;
+        } else if self.target.as_ref().is_some_and(|t| t.instance == *instance) {
+            self.target_host = to;
+        }
+    }
+
+    /// Whether this is the source.
+    pub fn is_source(&self, instance: &InstanceId) -> bool {
+        self.spec.as_ref().is_some_and(|s| s.source.instance == *instance)
+    }
+
+    /// Whether the volume is attached to the present target.
+    pub fn at_target(&self) -> bool {
+        match (&self.place, &self.target) {
+            (Place::At { instance, .. }, Some(target)) => *instance == target.instance,
+            _ => false,
+        }
+    }
+
+    /// Whether the volume is attached to the source.
+    pub fn at_source(&self) -> bool {
+        matches!(&self.place, Place::At { instance, .. } if self.is_source(instance))
+    }
+
+    /// How often an effect was decided before.
+    pub fn attempts_of(&self, effect: &Effect) -> u32 {
+        self.attempts.get(&attempt_key(effect)).copied().unwrap_or(0)
+    }
+
+    /// The scope of the last drain of the source, once decided.
+    pub fn drained(&self, scope: Scope) -> bool {
+        let name = if scope == Scope::All { "drain_all" } else { "drain_writes" };
+        self.attempts.keys().any(|k| k.starts_with(name))
+    }
+
+    /// Ended: nothing will ever be appended.
+    pub fn is_over(&self) -> bool {
+        self.done_at.is_some()
+    }
+}
+
+/// Attempts are counted per effect and instance, whatever the device.
+fn attempt_key(effect: &Effect) -> String {
+    let on = match effect {
+        Effect::Protect { instance, .. }
+        | Effect::Terminate { instance, .. }
+        | Effect::Drain { instance, .. }
+        | Effect::Resume { instance }
+        | Effect::Release { instance }
+        | Effect::Detach { instance, .. }
+        | Effect::Attach { instance, .. }
+        | Effect::KeepOnTermination { instance, .. }
+        | Effect::Adopt { instance } => instance.as_str(),
+        Effect::DeleteSnapshot { snapshot } => snapshot.as_str(),
+        Effect::Snapshot { .. } | Effect::Launch { .. } | Effect::TagVolume { .. } => "",
+    };
+    format!("{}/{on}", effect.name())
+}
