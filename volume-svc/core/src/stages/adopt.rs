@@ -35,8 +35,10 @@ pub(crate) fn next(t: &Turn<'_>) -> Next {
                 }
                 // Not the target's fault: the same bytes would open no better elsewhere. Back to the source,
                 // where the same comparison decides whether anything is lost.
-                return t
-                    .turn_back(Reason::DataMismatch, "the engine does not answer what it answered before the move");
+                return Turn::turn_back(
+                    Reason::DataMismatch,
+                    "the engine does not answer what it answered before the move",
+                );
             }
             Seen::Nothing(_) if t.now.since(streak.first_at) >= t.set.agent_silent_ms => {
                 return attach::fail_target(target, Reason::TargetLost);
