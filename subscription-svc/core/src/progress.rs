@@ -31,15 +31,16 @@ pub struct Progress {
     forward: u32,
     undo: u32,
     settle: u32,
-    /// When the present direction is expected to be done, in milliseconds since the acceptance.
-    expected_end_ms: i64,
+    /// When the present direction is expected to be done, in milliseconds since the acceptance; none if nobody has an
+    /// honest estimate.
+    expected_end_ms: Option<i64>,
     reads: Reads,
     writes: Writes,
 }
 
 impl Progress {
-    /// Before the first event. `expected_total_ms` is the plan's estimate for the whole change, 0 if there is none.
-    pub const fn new(expected_total_ms: i64) -> Self {
+    /// Before the first event. `expected_total_ms` is the plan's estimate for the whole change.
+    pub const fn new(expected_total_ms: Option<i64>) -> Self {
         Self {
             seq: 0,
             at_ms: 0,
@@ -83,7 +84,7 @@ impl Progress {
         };
         if change.state.ended() {
             (self.reads, self.writes) = (Reads::Open, Writes::Open);
-            self.expected_end_ms = at_ms;
+            self.expected_end_ms = Some(at_ms);
         }
         self.next(
             id,
@@ -104,7 +105,7 @@ impl Progress {
     pub fn relayed(&mut self, id: &ChangeId, at_ms: i64, change: &Change, volume: &ChangeEvent) -> ChangeEvent {
         self.direction = volume.direction;
         (self.reads, self.writes) = (volume.reads, volume.writes);
-        self.expected_end_ms = at_ms.saturating_add(volume.eta_ms.max(0));
+        self.expected_end_ms = (volume.eta_ms >= 0).then(|| at_ms.saturating_add(volume.eta_ms));
         let permille = volume.permille.min(DONE);
         let floor = match volume.direction {
             Direction::Forward => STARTED + permille * VOLUME_FORWARD / DONE,
@@ -142,7 +143,8 @@ impl Progress {
             stage: said.stage,
             direction: self.direction,
             permille: *progress,
-            eta_ms: self.expected_end_ms.saturating_sub(self.at_ms).max(0),
+            // Negative: no honest estimate.
+            eta_ms: self.expected_end_ms.map_or(-1, |end| end.saturating_sub(self.at_ms).max(0)),
             reads: match (change.gate, self.reads) {
                 (Gate::Offline, Reads::Open) => Reads::Closing,
                 (Gate::Open | Gate::Closed | Gate::Offline, reads) => reads,
@@ -196,7 +198,7 @@ mod tests {
 
     #[test]
     fn own_and_relayed_events_share_one_sequence() {
-        let mut progress = Progress::new(60_000);
+        let mut progress = Progress::new(Some(60_000));
         let requested = progress.own(&id(), 0, &Change::new().0, "accepted", BTreeMap::new());
         assert_eq!((requested.seq, requested.permille, requested.eta_ms), (1, 0, 60_000));
         let preparing = after(&[Event::Started]);
@@ -210,7 +212,7 @@ mod tests {
     fn a_closed_gate_shows_even_if_the_volume_does_not_know_of_it() {
         let gate = Event::GateRequested { gate_id: 1, usage_bytes: Some(1) };
         let closed = after(&[Event::Started, gate, Event::ChargeTaken, Event::GateClosed]);
-        let mut progress = Progress::new(0);
+        let mut progress = Progress::new(None);
         let event = progress.own(&id(), 0, &closed, "gate closed", BTreeMap::new());
         assert_eq!((event.writes, event.reads), (Writes::Closed, Reads::Open));
         let offline = after(&[
@@ -233,7 +235,7 @@ mod tests {
             let directions = [Direction::Forward, Direction::Undo, Direction::Settle];
             let states = [after(&[]), after(&[Event::Started]),
                 after(&[Event::Started, Event::RolledBack { reason: tiershift_core::Reason::GateTimeout }])];
-            let mut progress = Progress::new(1_000);
+            let mut progress = Progress::new(Some(1_000));
             let mut best: BTreeMap<Direction, u32> = BTreeMap::new();
             let mut last_at_ms = 0;
             for (n, (which, permille, at_ms, own)) in script.into_iter().enumerate() {

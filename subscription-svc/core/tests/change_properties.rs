@@ -170,6 +170,8 @@ struct World {
     /// Stages of the volume that are behind it.
     volume: usize,
     canceled: bool,
+    /// The migration exists.
+    started: bool,
     answers: Vec<Event>,
 }
 
@@ -195,7 +197,10 @@ impl World {
             return;
         }
         match effect {
-            Effect::StartMigration => self.answers.push(Event::Started),
+            Effect::StartMigration => {
+                self.started = true;
+                self.answers.push(Event::Started);
+            }
             Effect::Charge if choices.decline => self.answers.push(DECLINED),
             Effect::Charge => {
                 // One key: however often it is sent, the money is taken once.
@@ -216,7 +221,7 @@ impl World {
                 self.answers.push(if late {
                     Event::CancelRefused { reason: Reason::TooLateToCancel }
                 } else {
-                    Event::CancelAccepted { never_started: false }
+                    Event::CancelAccepted { never_started: !self.started }
                 });
             }
             Effect::RevertPrice => self.answers.push(Event::BackDone { back: Back::Price }),
@@ -241,7 +246,7 @@ impl World {
             Event::Committed,
             Event::Opened,
         ];
-        if self.volume == DONE || (change.state == State::Requested && self.volume == 0) {
+        if self.volume == DONE || !self.started {
             return None;
         }
         let may_roll_back = self.volume < 7;

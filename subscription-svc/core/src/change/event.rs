@@ -32,7 +32,7 @@ words! {
 pub enum Event {
     /// StartMigration was acknowledged, or the migration was seen.
     Started,
-    /// StartMigration was refused for good; nothing was locked.
+    /// StartMigration was refused; nothing was journalled.
     StartRefused {
         /// The first violation, or `Tombstone`.
         reason: Reason,

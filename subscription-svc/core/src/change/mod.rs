@@ -204,7 +204,7 @@ impl Change {
         }
         let state = self.working_state();
         match effect {
-            Effect::StartMigration => state == State::Requested,
+            Effect::StartMigration => state == State::Requested && !self.turns_back(),
             // An unknown outcome must become definite, whatever else has happened (H21).
             Effect::Charge if self.charge == Charge::Unknown => true,
             Effect::Charge => self.charge == Charge::Owed && state == State::Charging && !self.turns_back(),
@@ -245,7 +245,7 @@ impl Change {
     /// own id, and the service keeps one undelivered row of a kind.
     fn owed(&self) -> Vec<Effect> {
         let mut owed = match self.state {
-            State::Requested => vec![Effect::StartMigration],
+            State::Requested if !self.turns_back() => vec![Effect::StartMigration],
             State::Charging | State::Compensating if matches!(self.charge, Charge::Owed | Charge::Unknown) => {
                 vec![Effect::Charge]
             }
@@ -256,7 +256,8 @@ impl Change {
                 Some(gate_id) if !self.confirmed && !self.turns_back() => vec![Effect::ConfirmGate { gate_id }],
                 Some(_) | None => vec![],
             },
-            State::Charging
+            State::Requested
+            | State::Charging
             | State::Compensating
             | State::Preparing
             | State::Finalizing

@@ -105,8 +105,11 @@ impl Change {
 
     fn start_refused(&self, reason: Reason) -> Outcome {
         match self.state {
-            // A tombstone says that our own cancel was there first (H27).
-            State::Requested => Ok(self.end(reason, vec![Effect::Calm])),
+            // A tombstone says that our own cancel was there first (H27): nothing can start any more.
+            State::Requested if reason == Reason::Tombstone => Ok(self.end_unstarted(reason)),
+            // A repeat of the start that is still on its way could yet be taken, so that it ends only once a
+            // tombstone stands.
+            State::Requested => Ok(self.turn_back(reason)),
             State::Failed | State::Canceled => Ok(self.same()),
             State::Preparing
             | State::Charging
@@ -125,7 +128,7 @@ impl Change {
         }
         let asked = Self { gate_id: Some(gate_id), usage_bytes, confirmed: false, detached: false, ..*self };
         match self.state {
-            State::Requested | State::Preparing if self.turns_back() => Ok(asked.to(State::Preparing, vec![])),
+            State::Requested | State::Preparing if asked.turns_back() => Ok(asked.to(State::Preparing, vec![])),
             State::Requested | State::Preparing => {
                 let charge = Self { charge: Charge::Owed, ..asked };
                 Ok(charge.to(State::Charging, vec![Effect::Charge]))
@@ -431,8 +434,10 @@ impl Change {
         }
         let agreed = Self { turning: Turning::Accepted, ..*self };
         match (never_started, self.state) {
+            (true, State::Requested) => Ok(agreed.end_unstarted(Reason::Tombstone)),
+            // Its start had arrived, though nobody here had heard of it: its events tell the rest.
+            (false, State::Requested) => Ok(agreed.to(State::Preparing, vec![])),
             (false, _) => Ok(agreed.same()),
-            (true, State::Requested) => Ok(agreed.end(self.turn_back.unwrap_or(Reason::Tombstone), vec![Effect::Calm])),
             // A migration that had been acknowledged is gone (H19 d).
             (true, _) => Err(Refusal::Contradiction),
         }
@@ -523,6 +528,12 @@ impl Change {
         let (state, failure) =
             if by_request { (State::Canceled, Reason::CanceledByRequest) } else { (State::Failed, reason) };
         Self { failure: Some(failure), ..*self }.to(state, effects)
+    }
+
+    /// The same, for a change whose migration never was and never will be: there is nothing to settle.
+    fn end_unstarted(&self, reason: Reason) -> Step {
+        let why = self.turn_back.unwrap_or(reason);
+        Self { settled: true, ..*self }.end(why, vec![Effect::Calm])
     }
 
     fn back(&self, back: Back) -> Return {

@@ -20,6 +20,7 @@ pub fn alphabet() -> Vec<Event> {
     vec![
         Event::Started,
         Event::StartRefused { reason: Reason::NoCapacity },
+        Event::StartRefused { reason: Reason::Tombstone },
         GATE,
         GATE_AGAIN,
         Event::ChargeTaken,
@@ -67,6 +68,7 @@ pub fn label(event: &Event) -> String {
         Event::BackDone { back } | Event::BackUnknown { back } | Event::BackRefused { back, .. } => {
             format!("{name} {back}")
         }
+        Event::StartRefused { reason: Reason::Tombstone } => format!("{name} tombstone"),
         Event::CancelAccepted { never_started: true } => format!("{name} never_started"),
         Event::Contradicted { past_gate: true, .. } => format!("{name} past_gate"),
         _ => name.to_owned(),
@@ -88,6 +90,7 @@ pub fn situations() -> Vec<(&'static str, Change)> {
     vec![
         ("fresh", after(&[])),
         ("cancel asked", after(&[Event::CancelRequested])),
+        ("start refused", after(&[Event::StartRefused { reason: Reason::NoCapacity }])),
         ("fresh", after(&[Event::Started])),
         ("cancel asked", after(&[Event::Started, Event::CancelRequested])),
         ("owed", after(charging)),
