@@ -52,7 +52,7 @@ pub enum Lost {
 }
 
 /// What the model says to one call.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reply {
     /// The answer. With `lost` set it must not reach the caller; it is filled for logs and tests.
     pub answer: Result<Answer, ApiError>,
@@ -65,7 +65,7 @@ pub struct Reply {
 }
 
 /// A reply whose answer has the type that belongs to the request.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Typed<T> {
     /// As in [`Reply::answer`].
     pub answer: Result<T, ApiError>,
@@ -110,12 +110,12 @@ pub enum Service {
 macro_rules! calls {
     ($( $service:ident { $( $(#[$doc:meta])* $name:ident($request:ty) -> $answer:ty, )* } )*) => {
         /// One call, of any API.
-        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(tag = "action", content = "request")]
         pub enum Call { $( $( $(#[$doc])* $name($request), )* )* }
 
         /// The answer to the call of the same name.
-        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(tag = "action", content = "answer")]
         pub enum Answer { $( $( $(#[$doc])* $name($answer), )* )* }
 

@@ -18,7 +18,7 @@ pub struct DescribeAutoScalingGroups {
 }
 
 /// A page of groups, ordered by name.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AutoScalingGroups {
     /// The page.
     pub groups: Vec<AutoScalingGroup>,
@@ -92,7 +92,7 @@ pub struct DescribeAutoScalingInstances {
 }
 
 /// A page of members, ordered by instance id.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AutoScalingInstances {
     /// The page.
     pub instances: Vec<GroupInstance>,
@@ -112,7 +112,7 @@ pub struct DescribeScalingActivities {
 }
 
 /// A page of activities, newest first.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScalingActivities {
     /// The page.
     pub activities: Vec<ScalingActivity>,
@@ -155,7 +155,7 @@ pub struct DescribeInstanceRefreshes {
 }
 
 /// A page of refreshes, newest first.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceRefreshes {
     /// The page.
     pub refreshes: Vec<InstanceRefresh>,
@@ -196,7 +196,7 @@ pub struct LaunchInstances {
 }
 
 /// Answer of `LaunchInstances`. Both lists may be filled.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaunchedInstances {
     /// Group.
     pub group_name: String,

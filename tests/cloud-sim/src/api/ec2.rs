@@ -89,7 +89,7 @@ pub struct DescribeVolumes {
 }
 
 /// A page of volumes, ordered by id.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Volumes {
     /// The page.
     pub volumes: Vec<Volume>,
@@ -157,7 +157,7 @@ pub struct DescribeVolumesModifications {
 }
 
 /// A page of modifications: the newest of each volume.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VolumesModifications {
     /// The page.
     pub modifications: Vec<VolumeModification>,
@@ -240,7 +240,7 @@ pub struct DescribeSnapshots {
 }
 
 /// A page of snapshots, ordered by id.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshots {
     /// The page.
     pub snapshots: Vec<Snapshot>,
@@ -297,7 +297,7 @@ pub struct DescribeInstances {
 }
 
 /// A page of instances, ordered by id (a reservation each).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instances {
     /// The page.
     pub instances: Vec<Instance>,
@@ -365,7 +365,7 @@ pub struct DescribeInstanceStatus {
 }
 
 /// A page of status checks, ordered by instance id.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceStatuses {
     /// The page.
     pub statuses: Vec<InstanceStatus>,
@@ -416,7 +416,7 @@ pub struct TerminateInstances {
 }
 
 /// Answer of `TerminateInstances`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TerminatedInstances {
     /// One per id.
     pub changes: Vec<InstanceStateChange>,
@@ -449,7 +449,7 @@ pub struct DescribeInstanceTypeOfferings {
 }
 
 /// A page of offerings, ordered by location and type.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceTypeOfferings {
     /// The page.
     pub offerings: Vec<InstanceTypeOffering>,
@@ -480,7 +480,7 @@ pub struct DescribeSubnets {
 }
 
 /// A page of subnets, ordered by id.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subnets {
     /// The page.
     pub subnets: Vec<Subnet>,
