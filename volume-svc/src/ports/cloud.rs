@@ -7,6 +7,7 @@
 mod autoscaling;
 mod ec2;
 mod error;
+pub mod last_look;
 mod open_enum;
 
 pub use autoscaling::{

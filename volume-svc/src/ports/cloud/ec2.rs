@@ -20,8 +20,8 @@ pub const FILTER_VALUES_MAX: usize = 200;
 
 /// The EC2 calls in use.
 ///
-/// Reads are in filter form: an id that does not exist is absent from the answer and does not fail the call; pages
-/// are followed. More than [`FILTER_VALUES_MAX`] ids, or a filter with nothing in it, are refused as `Permanent`
+/// Reads are in filter form: an id that does not exist is absent from the answer and does not fail the call; no ids,
+/// no call and an empty answer; pages are followed. More than [`FILTER_VALUES_MAX`] ids, or a filter with nothing in it, are refused as `Permanent`
 /// and not sent: an unfiltered call draws from a smaller bucket and lists a whole account. Polling goes through
 /// `adapters/describe.rs` (rule 11), not here.
 ///
@@ -84,7 +84,8 @@ pub trait Ec2Api: Debug + Send + Sync {
     /// TerminateInstances of one instance. Idempotent. The answer is the state EC2 reports right then.
     async fn terminate_instances(&self, instance: &InstanceId) -> Result<InstanceState, ApiError>;
 
-    /// CreateVolume, with our token.
+    /// CreateVolume, with our token. At the account's quota a repetition is refused although the call before it had
+    /// succeeded: look the volume up by its tags before giving up.
     async fn create_volume(&self, request: &CreateVolume) -> Result<Volume, ApiError>;
 }
 

@@ -49,8 +49,9 @@ pub enum Class {
     Denied,
     /// It will never work as asked. No effect.
     Permanent,
-    /// Nothing was sent: the driver's lease had run out when the request was about to leave (F7).
-    NotSent,
+    /// No effect: the driver's lease had run out when the request was about to leave, or AWS refused it as signed
+    /// too long ago (F7). Someone else may drive: look before anything else.
+    TooLate,
     /// No answer, or one that does not say (time-out, I/O, 5xx): **the effect may have happened, or may yet**.
     Unknown,
     /// A clear refusal with a code that the table lacks. Retry twice, then stop and alert.
@@ -64,7 +65,7 @@ pub struct ApiError {
     pub operation: &'static str,
     /// What it means.
     pub class: Class,
-    /// AWS's code, or for a failure without one `Timeout`, `Dispatch`, `Response`, `Construction`.
+    /// AWS's code, or one of ours for a failure without one (`adapters/aws/errors.rs` has them).
     pub code: String,
     /// AWS's text: for the log only, never compared, never shown to a caller.
     pub message: String,
