@@ -198,7 +198,7 @@ struct Story {
 impl Story {
     const fn new(
         name: &'static str,
-        story: &'static str,
+        text: &'static str,
         organisation: usize,
         tier: usize,
         zone: &'static str,
