@@ -245,6 +245,11 @@ pub enum Done {
     Snapshot(SnapshotId),
     /// Instances were launched (one was asked for).
     Launched(Vec<InstanceId>),
+    /// The agent unmounted, and says which file system it was: the next mount must be of the same (rule 26).
+    Released {
+        /// The file system's uuid, if the agent told it.
+        fs_uuid: Option<String>,
+    },
 }
 
 /// Why a call was not accepted, as far as the machine cares. By code, never by text (rule 46).

@@ -157,6 +157,7 @@ fn detail(after: &Migration, fact: &Fact) -> BTreeMap<String, String> {
         Fact::Committed { .. } | Fact::Opened => {
             if let Some(target) = &after.target {
                 put("instance", target.instance.to_string());
+                put("private_ip", target.private_ip.clone());
             }
         }
         Fact::RolledBack => {
@@ -164,8 +165,19 @@ fn detail(after: &Migration, fact: &Fact) -> BTreeMap<String, String> {
                 put("reason", undo.reason.as_str().to_owned());
             }
         }
-        Fact::Resumed { note, .. } | Fact::HandedOver { note, .. } => {
+        Fact::Resumed { note, .. } => {
             put("note", note.clone());
+        }
+        Fact::HandedOver { side, note, .. } => {
+            put("note", note.clone());
+            let party = match side {
+                Side::Source => after.spec.as_ref().map(|s| &s.source),
+                Side::Target => after.target.as_ref(),
+            };
+            if let Some(party) = party {
+                put("instance", party.instance.to_string());
+                put("private_ip", party.private_ip.clone());
+            }
         }
         _ => {}
     }

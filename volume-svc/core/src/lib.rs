@@ -8,6 +8,7 @@
 pub mod effect;
 pub mod events;
 pub mod fact;
+mod fold;
 pub mod item;
 pub mod keys;
 pub mod machine;

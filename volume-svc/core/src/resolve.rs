@@ -396,6 +396,9 @@ fn agent_until(t: &Turn<'_>, open: &Open, instance: &InstanceId, want: AgentStat
             AgentState::Released => volume.state == AgentState::Released && !volume.mounted,
             _ => volume.state == want && volume.mounted,
         };
+        if reached && want == AgentState::Released {
+            return done(open, Done::Released { fs_uuid: volume.fs_uuid.clone() });
+        }
         if reached {
             return done(open, Done::Accepted);
         }
