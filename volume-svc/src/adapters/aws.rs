@@ -4,7 +4,9 @@
 //! `autoscaling` are the ports.
 
 pub mod autoscaling;
-pub mod config;
+mod config;
 pub mod ec2;
 mod errors;
 mod last_look;
+
+pub use config::{Attempts, Aws, BadSettings, Identity, Settings};

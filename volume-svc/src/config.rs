@@ -1,0 +1,117 @@
+//! The command line of `volume-svc`: what it listens on, where AWS is, what it calls itself. Every fault is said at
+//! once, and a start that cannot work does not start (R19).
+
+use clap::Parser;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use tiershift_common::telemetry;
+
+/// volume-svc: EBS volumes, fleets and migrations.
+///
+/// It keeps its journal and registries in DynamoDB and moves volumes by EC2, Auto Scaling and the agents on the
+/// instances. Several processes may run over the same tables: they share the work by leases.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    version,
+    after_help = "Example (development stack):\n  volume-svc --dev --listen 127.0.0.1:0 \
+    --aws-endpoint-url http://127.0.0.1:4566 \\\n    --dynamodb-endpoint-url http://127.0.0.1:8000 --create-tables"
+)]
+pub struct Args {
+    /// Where to serve gRPC and grpc-web; port 0 takes a free one
+    #[arg(long, env = "TIERSHIFT_VOLUME_LISTEN", default_value = "127.0.0.1:7102")]
+    pub listen: SocketAddr,
+    /// Name of the environment: part of table, group and function names
+    #[arg(long, env = "TIERSHIFT_ENVIRONMENT", default_value = "dev")]
+    pub environment: String,
+    /// First part of the tables' names: {prefix}-{environment}-{table}
+    #[arg(long, env = "TIERSHIFT_TABLE_PREFIX", default_value = "tiershift")]
+    pub table_prefix: String,
+    /// AWS region
+    #[arg(long, env = "AWS_REGION", default_value = "us-east-1")]
+    pub region: String,
+    /// Instead of AWS's EC2 and Auto Scaling: a simulator
+    #[arg(long)]
+    pub aws_endpoint_url: Option<String>,
+    /// Instead of AWS's DynamoDB: an embedded server
+    #[arg(long)]
+    pub dynamodb_endpoint_url: Option<String>,
+    /// Create missing tables at the start (development; production makes them by CloudFormation)
+    #[arg(long)]
+    pub create_tables: bool,
+    /// Key of the agents on the instances, sent as X-API-Key
+    #[arg(long, env = "TIERSHIFT_AGENT_API_KEY", hide_env_values = true)]
+    pub agent_api_key: Option<String>,
+    /// Where an agent is whose row names no address, with {instance_id}; else port 8001 of its private address
+    #[arg(long)]
+    pub agent_url_template: Option<String>,
+    /// Origins whose pages may call by grpc-web (repeat for more)
+    #[arg(long = "cors-origin")]
+    pub cors_origins: Vec<String>,
+    /// JSON file {origin_ms, boot_ms, speed} of a simulated clock; else the wall clock
+    #[arg(long)]
+    pub clock_file: Option<PathBuf>,
+    /// Development: callers are believed (header x-tiershift-dev-caller), AWS credentials are fixed words
+    #[arg(long)]
+    pub dev: bool,
+    /// With --dev: stop for ever at an instant, <stage>.<intent|called|outcome> (repeat for more), for crash tests
+    #[arg(long)]
+    pub hold: Vec<String>,
+    /// How the log looks.
+    #[command(flatten)]
+    pub telemetry: telemetry::Options,
+}
+
+impl Args {
+    /// Every fault of the command line, for people; empty when it can start.
+    pub fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let word = |text: &str| {
+            (1..=40).contains(&text.len())
+                && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        };
+        if !word(&self.environment) {
+            faults.push("--environment must be 1 to 40 lower-case letters, digits or -".to_owned());
+        }
+        if !word(&self.table_prefix) {
+            faults.push("--table-prefix must be 1 to 40 lower-case letters, digits or -".to_owned());
+        }
+        if !self.dev && !self.hold.is_empty() {
+            faults.push("--hold needs --dev: it makes the process hang on purpose".to_owned());
+        }
+        if !self.dev && self.aws_endpoint_url.is_some() {
+            faults.push("--aws-endpoint-url needs --dev".to_owned());
+        }
+        if !self.dev && self.agent_api_key.as_deref().unwrap_or("").is_empty() {
+            faults.push("--agent-api-key (or TIERSHIFT_AGENT_API_KEY) must be set".to_owned());
+        }
+        if self.agent_url_template.as_ref().is_some_and(|t| !t.contains("{instance_id}")) {
+            faults.push("--agent-url-template must contain {instance_id}".to_owned());
+        }
+        faults
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory as _;
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn all_faults_are_said_at_once() {
+        let args = Args::parse_from([
+            "volume-svc",
+            "--hold",
+            "gate.intent",
+            "--agent-url-template",
+            "http://x",
+            "--environment",
+            "Prod",
+        ]);
+        assert_eq!(args.faults().len(), 4, "{:?}", args.faults());
+    }
+}

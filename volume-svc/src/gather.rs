@@ -1,0 +1,267 @@
+//! Gathers what the rules of `volume_core::plan` need. Reads only, in any order, and says of each check whose read
+//! failed that it could not be made: a fact that could not be read is never taken for a good one.
+
+use crate::ports::agent::AgentError;
+use crate::ports::cloud::{
+    Group, InstanceState, ModificationState as Mod, Process, SnapshotFilter, SnapshotState, VolumeFilter,
+};
+use crate::ports::store::StoreError;
+use crate::world::{World, attachments_of, bytes_of, trouble};
+use tiershift_core::Reason;
+use tiershift_core::ids::{AnyGraphId, GraphId, GroupName, InstanceId, TierName, VolumeId, Zone};
+use volume_core::effect::{Candidate, Trouble};
+use volume_core::item::{Index, Item};
+use volume_core::keys;
+use volume_core::plan::{Ask, AttachmentFacts, Facts, GraphFacts, GroupFacts, SourceFacts, VolumeFacts};
+
+/// Idle instances looked at for one decision: the first usable one is taken, so more would only cost calls.
+const CANDIDATES_MAX: usize = 20;
+
+impl World {
+    /// Reads everything about a move. `instance_type` is the target tier's, if the caller knows it.
+    pub async fn gather(&self, ask: &Ask, instance_type: Option<&str>) -> Facts {
+        let mut facts = Facts {
+            read_at: self.clock.now(),
+            graph: None,
+            volume: None,
+            source: None,
+            target_group: None,
+            idle: 0,
+            type_offered: None,
+            usage_bytes: None,
+            unreadable: Vec::new(),
+        };
+        match self.journal.store().get(&keys::graph_row(&ask.graph)).await {
+            Ok(row) => facts.graph = row.as_ref().map(graph_facts),
+            Err(_) => facts.unreadable.push(Reason::GraphNotFound),
+        }
+        let Some(instance) = facts.graph.as_ref().and_then(|g| g.instance.clone()) else {
+            self.gather_target(ask, instance_type, &mut facts).await;
+            return facts;
+        };
+        match self.volume_of(&ask.graph, &instance).await {
+            Ok(volume) => facts.volume = volume,
+            Err(_) => facts.unreadable.push(Reason::VolumeNotFound),
+        }
+        self.gather_source(ask, &instance, &mut facts).await;
+        self.gather_target(ask, instance_type, &mut facts).await;
+        facts
+    }
+
+    /// The volume that carries a graph: among the volumes that EC2 shows on the graph's instance, the one whose row
+    /// lists it. No index decides (rule 6), and no "first volume of the instance" either (D-30).
+    async fn volume_of(&self, graph: &GraphId, instance: &InstanceId) -> Result<Option<VolumeFacts>, Trouble> {
+        let filter = VolumeFilter { instance_ids: vec![instance.clone()], ..VolumeFilter::default() };
+        let mut ids: Vec<VolumeId> = self
+            .ec2
+            .describe_volumes(&filter)
+            .await
+            .map_err(|e| trouble(&e))?
+            .into_iter()
+            .map(|v| v.volume_id)
+            .collect();
+        // The volume may be away from where the row says: the index is the hint that remains.
+        let hint = self.journal.store().query_index(Index::VolumeByInstance, instance.as_str(), None, None, 50).await;
+        let hinted = hint.map_err(|e| Self::store_trouble(&e))?.items;
+        ids.extend(hinted.iter().filter_map(|i| VolumeId::parse(i.s("volume_id")?).ok()));
+        ids.sort();
+        ids.dedup();
+        for id in ids {
+            let row = self.journal.store().get(&keys::volume_row(&id)).await.map_err(|e| Self::store_trouble(&e))?;
+            if let Some(row) = row
+                && graphs_of(&row).contains(graph)
+            {
+                return self.volume_facts(&id, &row).await.map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    async fn volume_facts(&self, id: &VolumeId, row: &Item) -> Result<VolumeFacts, Trouble> {
+        let lock = self
+            .journal
+            .store()
+            .get(&keys::volume_lock(id))
+            .await
+            .map_err(|e| Self::store_trouble(&e))?
+            .unwrap_or_default();
+        let filter = VolumeFilter { ids: vec![id.clone()], ..VolumeFilter::default() };
+        let volumes = self.ec2.describe_volumes(&filter).await.map_err(|e| trouble(&e))?;
+        let volume = volumes.into_iter().find(|v| v.volume_id == *id);
+        let modifications =
+            self.ec2.describe_volumes_modifications(std::slice::from_ref(id)).await.map_err(|e| trouble(&e))?;
+        let filter = SnapshotFilter { volume_id: Some(id.clone()), ..SnapshotFilter::default() };
+        let snapshots = self.ec2.describe_snapshots(&filter).await.map_err(|e| trouble(&e))?;
+        let pending = snapshots.iter().filter(|s| s.state == SnapshotState::Pending).count();
+        Ok(VolumeFacts {
+            id: id.clone(),
+            graphs: graphs_of(row),
+            tier: TierName::parse(row.s("tier").unwrap_or_default()).map_err(|_| Trouble::Permanent)?,
+            instance: row.s("instance_id").and_then(|i| InstanceId::parse(i).ok()),
+            holder: lock.s("holder").map(str::to_owned),
+            settling: lock.s("kind") == Some("settling"),
+            zone: volume.as_ref().map(|v| v.zone.clone()),
+            attachments: volume
+                .as_ref()
+                .map(attachments_of)
+                .unwrap_or_default()
+                .iter()
+                .map(AttachmentFacts::of)
+                .collect(),
+            modifying: modifications.iter().any(|m| !matches!(m.state, Mod::Completed | Mod::Failed)),
+            pending_snapshots: u32::try_from(pending).unwrap_or(u32::MAX),
+        })
+    }
+
+    async fn gather_source(&self, ask: &Ask, row_instance: &InstanceId, facts: &mut Facts) {
+        // The instance that holds the volume by EC2; the row's only when EC2 shows none.
+        let id = match facts.volume.as_ref().and_then(|v| v.attachments.first()) {
+            Some(attachment) => attachment.instance.clone(),
+            None => row_instance.clone(),
+        };
+        match self.source_facts(&id).await {
+            Ok(Some(source)) => {
+                let address = self.address_of(&id, source.endpoint_url.as_deref(), Some(&source.private_ip));
+                match self.agents.usage(&address).await {
+                    Ok(usage) => facts.usage_bytes = Some(bytes_of(&usage.graphs, ask.graph.as_str())),
+                    Err(error) => tracing::warn!(%error, instance = %id, "the graph's size could not be read"),
+                }
+                facts.source = Some(source);
+            }
+            Ok(None) => {}
+            Err(_) => facts.unreadable.push(Reason::AgentUnreachable),
+        }
+    }
+
+    async fn source_facts(&self, id: &InstanceId) -> Result<Option<SourceFacts>, Trouble> {
+        let ids = [id.clone()];
+        let found = self.ec2.describe_instances(&ids).await.map_err(|e| trouble(&e))?;
+        let Some(instance) = found.into_iter().find(|i| i.instance_id == *id) else { return Ok(None) };
+        let members = self.autoscaling.describe_auto_scaling_instances(&ids).await.map_err(|e| trouble(&e))?;
+        let group = match members.into_iter().find(|m| m.instance_id == *id) {
+            Some(member) => self.group_facts(&member.group).await?,
+            None => None,
+        };
+        let row = self.row(id).await?;
+        let endpoint_url = row.as_ref().and_then(|r| r.s("endpoint_url")).map(str::to_owned);
+        let private_ip = instance.private_ip.clone().unwrap_or_default();
+        let address = self.address_of(id, endpoint_url.as_deref(), Some(&private_ip));
+        let engine = self.engine(&address).await.ok();
+        let agent_supported = match self.agents.volume(&address).await {
+            Ok(_) => Some(true),
+            Err(AgentError::Unsupported) => Some(false),
+            Err(_) => None,
+        };
+        let source = SourceFacts {
+            instance: id.clone(),
+            private_ip,
+            endpoint_url,
+            running: instance.state == InstanceState::Running,
+            group,
+            engine,
+            agent_supported,
+        };
+        Ok(Some(source))
+    }
+
+    async fn gather_target(&self, ask: &Ask, instance_type: Option<&str>, facts: &mut Facts) {
+        match self.group_facts(&ask.target_group).await {
+            Ok(group) => facts.target_group = group,
+            Err(_) => facts.unreadable.push(Reason::GroupNotReady),
+        }
+        let Some(zone) = facts.volume.as_ref().and_then(|v| v.zone.clone()) else { return };
+        match self.candidates(&ask.target_tier, &ask.target_group, &zone).await {
+            Ok(list) => facts.idle = u32::try_from(list.len()).unwrap_or(u32::MAX),
+            Err(_) => facts.unreadable.push(Reason::NoCapacity),
+        }
+        if let Some(instance_type) = instance_type.filter(|t| !t.is_empty()) {
+            match self.ec2.describe_instance_type_offerings(instance_type).await {
+                Ok(zones) => facts.type_offered = Some(zones.contains(&zone)),
+                Err(error) => tracing::warn!(code = error.code, "the offerings of a type could not be read"),
+            }
+        }
+    }
+
+    async fn group_facts(&self, name: &GroupName) -> Result<Option<GroupFacts>, Trouble> {
+        let groups =
+            self.autoscaling.describe_auto_scaling_groups(std::slice::from_ref(name)).await.map_err(|e| trouble(&e))?;
+        let Some(group) = groups.into_iter().find(|g| g.name == *name) else { return Ok(None) };
+        let refreshes = self.autoscaling.describe_instance_refreshes(name).await.map_err(|e| trouble(&e))?;
+        let refreshing = refreshes.iter().any(|r| !r.status.ended());
+        Ok(Some(group_facts(group, refreshing)))
+    }
+
+    /// Idle instances of a tier's group in a zone: by the index (a hint), confirmed by their rows, by EC2, by the
+    /// group and by their agents (rule 31). In the order of their ids.
+    pub async fn candidates(&self, tier: &TierName, group: &GroupName, zone: &Zone) -> Result<Vec<Candidate>, Trouble> {
+        let index = Index::InstanceByTierStatus;
+        let page = self
+            .journal
+            .store()
+            .query_index(index, tier.as_str(), Some("healthy"), None, CANDIDATES_MAX * 5)
+            .await
+            .map_err(|e: StoreError| Self::store_trouble(&e))?;
+        let mut ids: Vec<InstanceId> =
+            page.items.iter().filter_map(|i| InstanceId::parse(i.s("instance_id")?).ok()).collect();
+        ids.sort();
+        let mut usable = Vec::new();
+        for id in ids {
+            if usable.len() >= CANDIDATES_MAX {
+                break;
+            }
+            let Some(row) = self.row(&id).await? else { continue };
+            let idle = row.s("status") == Some("healthy")
+                && row.s("availability_zone") == Some(zone.as_str())
+                && row.s("cluster_group").is_none_or(|g| g == group.as_str())
+                && row.n("database_count").unwrap_or(0) == 0
+                && row.s("ts_migration").is_none();
+            if !idle {
+                continue;
+            }
+            let address = self.address_of(&id, row.s("endpoint_url"), row.s("private_ip"));
+            let seen = self.instance_at(&id, &address).await?;
+            let fits = seen.running && seen.in_service && seen.data_volumes == 0 && seen.group.as_ref() == Some(group);
+            if let (true, Some(engine), Some(private_ip)) =
+                (fits && seen.zone.as_ref() == Some(zone), seen.engine, seen.private_ip)
+            {
+                let endpoint_url = row.s("endpoint_url").map(str::to_owned);
+                usable.push(Candidate { instance: id, private_ip, endpoint_url, engine });
+            }
+        }
+        Ok(usable)
+    }
+}
+
+fn graph_facts(row: &Item) -> GraphFacts {
+    GraphFacts {
+        instance: row.s("instance_id").and_then(|i| InstanceId::parse(i).ok()),
+        status: row.s("status").unwrap_or_default().to_owned(),
+        migration: row.s("ts_migration").map(str::to_owned),
+    }
+}
+
+/// Billing graphs of a volume's row; the list also names subgraphs, which belong to their parents.
+fn graphs_of(row: &Item) -> Vec<GraphId> {
+    let mut graphs: Vec<GraphId> =
+        row.l("databases").iter().filter_map(|d| AnyGraphId::parse(d.clone()).ok()).map(|d| d.parent()).collect();
+    graphs.sort();
+    graphs.dedup();
+    graphs
+}
+
+fn group_facts(group: Group, refreshing: bool) -> GroupFacts {
+    GroupFacts {
+        members: i64::try_from(group.members.len()).unwrap_or(i64::MAX),
+        max: group.max,
+        health_checks: group.health_checks.iter().map(ToString::to_string).collect(),
+        suspended: group
+            .suspended
+            .iter()
+            .filter(|p| matches!(p, Process::Launch | Process::Terminate))
+            .map(ToString::to_string)
+            .collect(),
+        refreshing,
+        zones: group.zones,
+        name: group.name,
+    }
+}
