@@ -113,3 +113,42 @@ impl Clock for Virtual {
 pub async fn sleep_ms(clock: &dyn Clock, ms: i64) {
     clock.sleep_until(clock.now().plus(ms)).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scaled_clock_shows_its_origin_and_runs_speed_times_faster() {
+        let boot_ms = boottime_ms();
+        let clock = Scaled { origin_ms: 1_000_000, boot_ms: boot_ms - 500, speed: 20 };
+        let before = boottime_ms();
+        let shown = clock.now();
+        let after = boottime_ms();
+        let at = |boot: i64| UnixMs(1_000_000 + (boot - boot_ms + 500) * 20);
+        assert!(at(before) <= shown && shown <= at(after), "{shown}");
+        assert_eq!(clock.real(2_000), Duration::from_millis(100));
+        assert_eq!(clock.real(-1), Duration::ZERO);
+        let text = serde_json::to_string(&clock).expect("JSON");
+        assert_eq!(serde_json::from_str::<Scaled>(&text).expect("it reads back"), clock);
+    }
+
+    #[tokio::test]
+    async fn a_scaled_sleep_never_ends_early() {
+        let clock = Scaled { speed: 100, ..Scaled::wall() };
+        let until = clock.now().plus(1_000);
+        clock.sleep_until(until).await;
+        assert!(clock.now() >= until);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn virtual_time_moves_only_by_waiting() {
+        let clock = Virtual::starting_at(5_000);
+        assert_eq!(clock.now(), UnixMs(5_000));
+        sleep_ms(&clock, 60_000).await;
+        assert_eq!(clock.now(), UnixMs(65_000));
+        clock.sleep_until(UnixMs(1)).await;
+        assert_eq!(clock.now(), UnixMs(65_000), "the past is no wait");
+        assert_eq!(clock.real(7), Duration::from_millis(7));
+    }
+}

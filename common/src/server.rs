@@ -13,11 +13,13 @@
 
 use crate::caller;
 use crate::connection;
+use crate::status::to_status;
 use http::{HeaderName, HeaderValue, Method, header};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
+use tiershift_core::{Error, Kind, Reason};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
@@ -146,7 +148,10 @@ impl Builder {
         let bind = |error| Fault::Bind(config.listen, error);
         let listener = TcpListener::bind(config.listen).await.map_err(bind)?;
         let local_addr = listener.local_addr().map_err(bind)?;
-        Ok(Server { config, callers, cors, routes: routes.routes(), health, listener, local_addr })
+        let mut routes = routes.routes();
+        let router = std::mem::take(routes.axum_router_mut());
+        *routes.axum_router_mut() = router.fallback(|| async { nothing_here().into_http::<Body>() });
+        Ok(Server { config, callers, cors, routes, health, listener, local_addr })
     }
 }
 
@@ -248,6 +253,12 @@ impl Server {
         }
         Ok(End::Cut)
     }
+}
+
+/// The answer to a path that no service has: tonic's own has no ErrorInfo.
+fn nothing_here() -> tonic::Status {
+    let message = "this server has no such service; ask its reflection for those it has";
+    to_status(&Error::new(Kind::Unimplemented, Reason::NotImplemented, message))
 }
 
 /// The CORS layer for these origins; each must be scheme and host, as a browser writes it.

@@ -184,6 +184,20 @@ async fn a_handler_sees_who_calls_and_nobody_is_refused_with_details() {
     assert_eq!(running.ended().await, End::Drained);
 }
 
+#[tokio::test]
+async fn a_service_that_is_not_there_is_said_with_a_reason() {
+    let running = Running::start(|_| {}).await;
+    let request = http::Request::post("/tiershift.test.Other/Do")
+        .header("content-type", "application/grpc")
+        .header(caller::DEV_CALLER_HEADER, "alice");
+    let channel = client::channel(&running.url()).expect("an address");
+    let call = channel.oneshot(request.body(Body::empty()).expect("a request"));
+    let response = bounded("a call", call).await.expect("an answer");
+    let error = status::from_status(&Status::from_header_map(response.headers()).expect("a status"));
+    assert_eq!((error.kind, error.reason), (Kind::Unimplemented, Reason::NotImplemented));
+    assert!(error.message.contains("no such service"), "{}", error.message);
+}
+
 /// Sends one HTTP/1.1 request and reads all of the answer.
 async fn http1(address: SocketAddr, head: &str, body: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.expect("connected");

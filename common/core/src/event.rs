@@ -68,6 +68,7 @@ pub struct ChangeEvent {
     /// Progress, 0 to 1000; never falls within a direction.
     pub permille: u32,
     /// Estimate of the milliseconds left until the customer is served on the target (or, in undo, the source).
+    /// -1 = there is no honest estimate.
     pub eta_ms: i64,
     /// Whether clients may read now.
     pub reads: Reads,

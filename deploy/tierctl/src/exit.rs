@@ -1,7 +1,7 @@
 //! How a run ends: one table from errors to exit statuses, and how an error is said.
 
 use crate::output::Output;
-use crate::summary::{Ending, Summary};
+use crate::summary::Summary;
 use std::fmt;
 use std::io;
 use tiershift_common::status::from_status;
@@ -133,16 +133,24 @@ pub fn report(fault: &Fault, output: &mut Output) -> Exit {
         }
         Fault::Service(error) => {
             let exit = Exit::of(error);
-            eprint!("{}", said(error, exit));
-            if exit == Exit::Refused && output.json() {
-                let summary = Summary { result: Ending::Refused, ..Summary::refused(error) };
-                if let Err(error) = output.object(&summary) {
-                    eprintln!("error: cannot write the answer: {error}");
-                }
+            if exit == Exit::Refused {
+                return report_refusal(error, &Summary::refused(error), output);
             }
+            eprint!("{}", said(error, exit));
             exit
         }
     }
+}
+
+/// Says why a service refused, like [`report`], with a summary that knows more than the error.
+pub fn report_refusal(error: &Error, summary: &Summary, output: &mut Output) -> Exit {
+    eprint!("{}", said(error, Exit::Refused));
+    if output.json()
+        && let Err(error) = output.object(summary)
+    {
+        eprintln!("error: cannot write the answer: {error}");
+    }
+    Exit::Refused
 }
 
 /// An error in lines: what, then each fault with what mends it.

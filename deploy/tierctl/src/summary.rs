@@ -147,10 +147,11 @@ impl Summary {
         let mut lines = vec![first];
         if self.result != Ending::Refused {
             lines.push(format!(
-                "  writes blocked {}, offline {}, {} events, {}",
+                "  writes blocked {}, offline {}, {} event{}, {}",
                 words::duration(self.writes_blocked_ms),
                 words::duration(self.offline_ms),
                 self.events,
+                if self.events == 1 { "" } else { "s" },
                 or(&self.change_id)
             ));
         }

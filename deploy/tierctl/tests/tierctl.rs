@@ -130,6 +130,7 @@ async fn a_refusal_says_every_fault_to_people_and_to_programs() {
     assert_eq!(status(&output), 3);
     let lines = objects(&output);
     assert_eq!((lines.len(), &lines[0]["result"]), (1, &Value::from("refused")));
+    assert_eq!((&lines[0]["graph_id"], &lines[0]["to"]), (&Value::from(GRAPH), &Value::from("ladybug-standard")));
     let second = serde_json::json!({"reason": "TOO_MANY_SUBGRAPHS", "field": "target_tier", "limit": 3, "actual": 5,
         "fix": "delete 2 subgraphs"});
     assert_eq!(lines[0]["violations"][1], second);

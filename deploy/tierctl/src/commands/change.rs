@@ -4,7 +4,7 @@ use super::{PAGE, absent, request_id};
 use crate::cli::{Tier, Wish};
 use crate::connect::Target;
 use crate::draw::Progress;
-use crate::exit::{Exit, Fault};
+use crate::exit::{Exit, Fault, report_refusal};
 use crate::feeds::ChangeFeed;
 use crate::follow::{Patience, follow};
 use crate::output::{Output, Row};
@@ -32,7 +32,15 @@ pub async fn run(target: &Target, command: Tier, output: &mut Output) -> Result<
                 target_tier: wish.target_tier,
                 expected_price: expect_price_cents.map(|amount_cents| Money { amount_cents, currency }),
             };
-            let change = begin(target, request).await?;
+            let (graph_id, to) = (Some(request.graph_id.clone()), Some(request.target_tier.clone()));
+            let change = match begin(target, request).await {
+                Ok(change) => change,
+                Err(Fault::Service(error)) if Exit::of(&error) == Exit::Refused => {
+                    let summary = Summary { graph_id, to, ..Summary::refused(&error) };
+                    return Ok(report_refusal(&error, &summary, output));
+                }
+                Err(fault) => return Err(fault),
+            };
             if follow_it {
                 return watch(target, &change.change_id, &mut Progress::new(output.json()))
                     .await
