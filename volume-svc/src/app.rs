@@ -1,7 +1,7 @@
 //! The one place that names ports and their implementations: builds the service, serves it, shuts it down.
 
 use crate::adapters::agent::HttpAgent;
-use crate::adapters::aws::config::{Attempts, Aws, Identity, Settings as AwsSettings};
+use crate::adapters::aws::{Attempts, Aws, Identity, Settings as AwsSettings};
 use crate::adapters::describe::Describer;
 use crate::alerts;
 use crate::config::Args;

@@ -7,7 +7,7 @@
 use crate::driver::{Drivers, Stopped};
 use crate::journal::{AppendError, Head, ReadError};
 use crate::lease::Watched;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tiershift_common::clock::boottime_ms;
@@ -27,7 +27,7 @@ const DRIVEN_MAX: usize = 1_000;
 #[derive(Debug)]
 pub struct Worker {
     drivers: Arc<Drivers>,
-    driven: Mutex<BTreeMap<ChangeId, ()>>,
+    driven: Mutex<BTreeSet<ChangeId>>,
     nudge: tokio::sync::Notify,
 }
 
@@ -133,11 +133,11 @@ impl Worker {
     }
 
     fn is_driven(&self, id: &ChangeId) -> bool {
-        self.driven.lock().unwrap_or_else(PoisonError::into_inner).contains_key(id)
+        self.driven.lock().unwrap_or_else(PoisonError::into_inner).contains(id)
     }
 
     fn spawn(self: &Arc<Self>, id: ChangeId, tasks: &mut JoinSet<()>, stop: &CancellationToken) {
-        self.driven.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), ());
+        self.driven.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone());
         let me = Arc::clone(self);
         let stop = stop.clone();
         tasks.spawn(async move {

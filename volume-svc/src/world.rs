@@ -435,7 +435,7 @@ fn agent_volume(volume: &VolumeId, status: crate::ports::agent::VolumeStatus) ->
             VolumeState::Adopting => AgentState::Adopting,
             VolumeState::Adopted => AgentState::Adopted,
             VolumeState::Failed => AgentState::Failed,
-            _ => AgentState::Other,
+            VolumeState::Other(_) => AgentState::Other,
         },
         holders: status.holders,
         error: status.error,
