@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use crate::api::agent::{AgentState, Info};
 use crate::api::ec2::{Subnet, Tags};
 use crate::asg::Group;
+use crate::asg::launch::Boot;
 use crate::device::{Device, GraphFiles};
 use crate::ec2::link::Link;
 use crate::ec2::places::Zone;
@@ -145,10 +146,8 @@ impl Sim {
         let group = self.groups.get(group_name).ok_or_else(|| unknown("group", group_name))?;
         let subnet = self.subnet_in(&group.subnet_ids, zone).ok_or_else(|| unknown("zone", zone))?;
         let (subnet_id, now_ms) = (subnet.subnet_id.clone(), self.now_ms);
-        let instance_id = self.add_member(now_ms, group_name, zone, &subnet_id, now_ms, now_ms);
-        if let Some(instance) = self.instances.get_mut(&instance_id) {
-            instance.lag_ms = 0;
-        }
+        let boot = Boot { launch_ms: now_ms, lag_ms: 0, running_ms: now_ms, up_ms: now_ms };
+        let instance_id = self.add_member(group_name, zone, &subnet_id, boot);
         if let Some(group) = self.groups.get_mut(group_name) {
             group.desired += 1;
             group.max_size = group.max_size.max(group.desired);

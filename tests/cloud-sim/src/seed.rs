@@ -196,13 +196,7 @@ struct Story {
 }
 
 impl Story {
-    const fn new(
-        name: &'static str,
-        text: &'static str,
-        organisation: usize,
-        tier: usize,
-        zone: &'static str,
-    ) -> Self {
+    const fn new(name: &'static str, text: &'static str, organisation: usize, tier: usize, zone: &'static str) -> Self {
         Self {
             name,
             text,

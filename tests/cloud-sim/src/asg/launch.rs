@@ -38,8 +38,20 @@ pub(crate) struct LaunchToken {
     answered_ms: u64,
 }
 
+/// The instants of an instance's start.
+pub(crate) struct Boot {
+    /// When it was launched.
+    pub(crate) launch_ms: u64,
+    /// Lag of reads behind that.
+    pub(crate) lag_ms: u64,
+    /// When it is `running`.
+    pub(crate) running_ms: u64,
+    /// When its agent answers.
+    pub(crate) up_ms: u64,
+}
+
 impl Sim {
-    /// `now_ms` and `answered_ms` are the call's begin and end, `at_ms` is when it takes effect.
+    /// `at_ms` is when the call takes effect, `answered_ms` when it is answered.
     pub(crate) fn launch_instances(
         &mut self,
         at_ms: u64,
@@ -134,7 +146,8 @@ impl Sim {
     pub(crate) fn launch(&mut self, at_ms: u64, group_name: &str, zone: &str, subnet_id: &str, cause: &str) -> String {
         let running_ms = at_ms + self.dice.duration_ms(Op::Running);
         let up_ms = running_ms + self.dice.duration_ms(Op::AgentUp);
-        let instance_id = self.add_member(at_ms, group_name, zone, subnet_id, running_ms, up_ms);
+        let boot = Boot { launch_ms: at_ms, lag_ms: self.lag_ms(), running_ms, up_ms };
+        let instance_id = self.add_member(group_name, zone, subnet_id, boot);
         let activity = self.activity(
             at_ms,
             group_name,
@@ -149,18 +162,10 @@ impl Sim {
     }
 
     /// Makes an instance with its root disk and puts it into its group.
-    pub(crate) fn add_member(
-        &mut self,
-        at_ms: u64,
-        group_name: &str,
-        zone: &str,
-        subnet_id: &str,
-        running_ms: u64,
-        up_ms: u64,
-    ) -> String {
+    pub(crate) fn add_member(&mut self, group_name: &str, zone: &str, subnet_id: &str, boot: Boot) -> String {
+        let Boot { launch_ms, lag_ms, running_ms, up_ms } = boot;
         let instance_id = Kind::Instance.make(&mut self.dice);
         let root_volume_id = Kind::Volume.make(&mut self.dice);
-        let lag_ms = self.lag_ms();
         self.addresses += 1;
         let group = self.groups.get(group_name);
         let mut tags = group.map(|group| group.tags.clone()).unwrap_or_default();
@@ -176,7 +181,7 @@ impl Sim {
                 self.addresses >> 8 & 255,
                 self.addresses & 255
             ),
-            launch_ms: at_ms,
+            launch_ms,
             lag_ms,
             running_ms,
             end: None,
@@ -194,7 +199,7 @@ impl Sim {
                 cache: crate::host::Cache::new(),
             },
         };
-        self.volumes.insert(root_volume_id, root_volume(&instance_id, zone, at_ms, lag_ms));
+        self.volumes.insert(root_volume_id, root_volume(&instance_id, zone, launch_ms, lag_ms));
         self.instances.insert(instance_id.clone(), instance);
         if let Some(group) = self.groups.get_mut(group_name) {
             group.members.insert(instance_id.clone());

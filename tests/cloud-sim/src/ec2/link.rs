@@ -144,8 +144,7 @@ mod tests {
     fn a_link_goes_through_its_states() {
         let link = link();
         let states: Vec<_> = [999, 1_000, 2_999, 3_000, 9_999, 10_000, 11_999, 12_000].map(|at| link.state(at)).into();
-        use LinkState::{Attached, Attaching, Detaching};
-        let (a, b, c) = (Some(Attaching), Some(Attached), Some(Detaching));
+        let (a, b, c) = (Some(LinkState::Attaching), Some(LinkState::Attached), Some(LinkState::Detaching));
         assert_eq!(states, [None, a, a, b, b, c, c, None]);
         assert!(!link.in_guest(2_999) && link.in_guest(3_000) && link.in_guest(11_999) && !link.in_guest(12_000));
     }
