@@ -6,7 +6,7 @@ use dynoxide::Database;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use volume_core::item::{Cond, Item, Key, Op, Table, Write};
-use volume_svc::adapters::aws::config::{Attempts, Aws, Identity, Settings};
+use volume_svc::adapters::aws::{Attempts, Aws, Identity, Settings};
 use volume_svc::ports::store::{Store, StoreError, TransactError};
 use volume_svc::store::dynamodb::{DynamoDb, Names, tables};
 

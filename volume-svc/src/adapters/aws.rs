@@ -10,3 +10,6 @@ mod errors;
 mod last_look;
 
 pub use config::{Attempts, Aws, BadSettings, Identity, Settings};
+
+#[cfg(test)]
+mod tests;

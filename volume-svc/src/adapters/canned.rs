@@ -115,7 +115,8 @@ async fn serve(
     };
     match reply(&seen, number) {
         Reply::Answer(status, body) => {
-            Ok(Response::builder().status(status).body(Full::new(Bytes::from(body))).unwrap())
+            let answer = Response::builder().status(status).header("x-amzn-requestid", format!("req-{number}"));
+            Ok(answer.body(Full::new(Bytes::from(body))).unwrap())
         }
         Reply::Drop => Err(std::io::Error::other("dropped by the test")),
         Reply::Hang => std::future::pending().await,
