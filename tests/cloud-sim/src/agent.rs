@@ -71,8 +71,8 @@ pub enum Job {
     Release,
     /// Find the device, check it, mount it.
     Mount {
-        /// The uuid that it must have.
-        fs_uuid: String,
+        /// The uuid that it must have; `None` = any.
+        fs_uuid: Option<String>,
         /// How to open the engine then.
         door: Door,
         /// Whether this is an adoption (which ends in `adopted`) or a restart.
@@ -159,17 +159,15 @@ impl Sim {
     pub(crate) fn agent_volume(&self, to: &Address) -> Result<VolumeStatus, ApiError> {
         self.authorised(to)?;
         let agent = &self.answering(&to.instance_id)?.agent;
-        let mark = agent.fences.get(&agent.volume_id).cloned().unwrap_or_default();
-        let fs_uuid =
-            if agent.record.volume_id == agent.volume_id { agent.record.fs_uuid.clone() } else { String::new() };
+        let recorded = agent.record.volume_id == agent.volume_id && !agent.record.fs_uuid.is_empty();
         Ok(VolumeStatus {
-            volume_id: agent.volume_id.clone(),
+            volume_id: some(&agent.volume_id),
             serial: self.guest_volume(&to.instance_id).map(|id| nvme_serial(&id)),
             mounted: agent.mounted,
-            fs_uuid,
+            fs_uuid: recorded.then(|| agent.record.fs_uuid.clone()),
             state: agent.state,
-            fence: mark.fence,
-            migration_id: agent.record.migration_id.clone(),
+            fence: agent.fences.get(&agent.volume_id).map(|mark| mark.fence),
+            migration_id: some(&agent.record.migration_id),
             holders: agent.holders.clone(),
             error: agent.error.clone(),
         })
@@ -284,7 +282,10 @@ impl Sim {
             AgentState::Serving | AgentState::Drained | AgentState::Adopted | AgentState::Adopting => {}
             AgentState::Releasing => return Err(wrong_state(state)),
             AgentState::Released | AgentState::Failed => {
-                self.start_mount(&to.instance_id, &command.volume_id, request.fs_uuid.clone(), Door::Shut, true);
+                let record = &self.answering(&to.instance_id)?.agent.record;
+                let own = Some(&record.fs_uuid).filter(|_| record.volume_id == command.volume_id);
+                let fs_uuid = request.fs_uuid.as_ref().or(own).cloned();
+                self.start_mount(&to.instance_id, &command.volume_id, fs_uuid, Door::Shut, true);
             }
         }
         self.agent_volume(to)
@@ -295,7 +296,7 @@ impl Sim {
         &mut self,
         instance_id: &str,
         volume_id: &str,
-        fs_uuid: String,
+        fs_uuid: Option<String>,
         door: Door,
         adoption: bool,
     ) {
@@ -321,12 +322,13 @@ impl Sim {
             None => {}
             Some(Job::Release) => self.finish_release(instance_id, &volume_id),
             Some(Job::Mount { fs_uuid, door, adoption }) => {
-                if let Some(error) = self.mount_error(instance_id, &volume_id, &fs_uuid) {
-                    self.fail_agent(instance_id, error);
-                } else {
-                    self.mounted(instance_id, &volume_id, &fs_uuid, adoption);
-                    let after_ms = self.dice.duration_ms(Op::EngineOpen);
-                    self.start_job(instance_id, Job::Open { door, adoption }, after_ms);
+                match self.mountable(instance_id, &volume_id, fs_uuid.as_deref()) {
+                    Err(error) => self.fail_agent(instance_id, error),
+                    Ok(found) => {
+                        self.mounted(instance_id, &volume_id, &found, adoption);
+                        let after_ms = self.dice.duration_ms(Op::EngineOpen);
+                        self.start_job(instance_id, Job::Open { door, adoption }, after_ms);
+                    }
                 }
             }
             Some(Job::Open { door, adoption }) => {
@@ -372,19 +374,19 @@ impl Sim {
         self.unmounted(self.now_ms, volume_id);
     }
 
-    /// Why a volume cannot be mounted, if so.
-    fn mount_error(&self, instance_id: &str, volume_id: &str, fs_uuid: &str) -> Option<&'static str> {
-        if !self.in_guest(instance_id, volume_id) {
-            return Some("SERIAL_NOT_FOUND");
+    /// The uuid of a volume's file system if it can be mounted, else why not.
+    fn mountable(&self, instance_id: &str, volume_id: &str, fs_uuid: Option<&str>) -> Result<String, &'static str> {
+        let volume = self.volumes.get(volume_id).filter(|_| self.in_guest(instance_id, volume_id));
+        let device = &volume.ok_or("SERIAL_NOT_FOUND")?.device;
+        let found = device.fs_uuid.as_ref().ok_or("NO_FILE_SYSTEM")?;
+        if fs_uuid.is_some_and(|wanted| wanted != found) {
+            return Err("FS_UUID_MISMATCH");
         }
-        let device = &self.volumes.get(volume_id)?.device;
-        let format = &self.instances.get(instance_id)?.host.build.format;
-        match &device.fs_uuid {
-            None => Some("NO_FILE_SYSTEM"),
-            Some(found) if found != fs_uuid => Some("FS_UUID_MISMATCH"),
-            Some(_) if !device.format.is_empty() && device.format != *format => Some("ENGINE_MISMATCH"),
-            Some(_) => None,
+        let reads = self.instances.get(instance_id).map(|instance| &instance.host.build.format);
+        if !device.format.is_empty() && reads != Some(&device.format) {
+            return Err("ENGINE_MISMATCH");
         }
+        Ok(found.clone())
     }
 
     fn fail_agent(&mut self, instance_id: &str, error: &str) {
@@ -446,6 +448,11 @@ impl Sim {
         }
         Ok(())
     }
+}
+
+/// Empty in the agent's own record means none.
+fn some(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 fn wrong_state(state: AgentState) -> ApiError {

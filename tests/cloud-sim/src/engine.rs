@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::agent::{Connections, GraphUsage, Probe, SubgraphUsage, Usage};
+use crate::api::agent::{Connections, Probe, Usage};
 use crate::api::control::{AuditWrites, EngineEvent, SetLoad, WriteAudit};
 use crate::api::engine::{EngineRead, EngineWrite, ReadResult};
 use crate::api::{ApiError, Done};
@@ -258,19 +258,14 @@ impl Sim {
     }
 
     pub(crate) fn usage(&self, instance_id: &str, volume_id: &str) -> Usage {
-        let graphs = self.volumes.get(volume_id).map(|volume| &volume.device.graphs);
-        let usage = |(graph_id, files): (&String, &crate::device::GraphFiles)| {
+        let mut usage = Usage::default();
+        let Some(volume) = self.volumes.get(volume_id) else { return usage };
+        for (graph_id, files) in &volume.device.graphs {
             let unflushed = self.visible_writes(instance_id, volume_id, graph_id).minus(&files.writes).len();
-            let subgraphs = files.subgraphs.iter();
-            GraphUsage {
-                graph_id: graph_id.clone(),
-                bytes: files.total_bytes() + unflushed * WRITE_BYTES,
-                subgraphs: subgraphs
-                    .map(|(id, bytes)| SubgraphUsage { subgraph_id: id.clone(), bytes: *bytes })
-                    .collect(),
-            }
-        };
-        Usage { graphs: graphs.into_iter().flatten().map(usage).collect() }
+            usage.graphs.insert(graph_id.clone(), files.total_bytes() + unflushed * WRITE_BYTES);
+            usage.subgraphs.extend(files.subgraphs.clone());
+        }
+        usage
     }
 
     pub(crate) fn audit_writes(&self, request: &AuditWrites) -> Result<WriteAudit, ApiError> {

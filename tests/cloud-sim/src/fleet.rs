@@ -4,10 +4,12 @@
 
 use std::collections::BTreeMap;
 
+use tiershift_core::ids::Malformed;
+
 use crate::api::agent::{AgentState, Info};
 use crate::api::ec2::{Subnet, Tags};
 use crate::asg::Group;
-use crate::asg::launch::Boot;
+use crate::asg::launch::Newcomer;
 use crate::device::{Device, GraphFiles};
 use crate::ec2::link::Link;
 use crate::ec2::places::Zone;
@@ -33,6 +35,9 @@ pub enum FleetError {
         /// The volume or instance.
         id: String,
     },
+    /// A tier of the catalogue has no usable group name.
+    #[error("the catalogue names no usable group")]
+    Group(#[from] Malformed),
     /// Volume and instance lie in different zones.
     #[error("{volume_id} is not in the zone of {instance_id}")]
     OtherZone {
@@ -146,8 +151,15 @@ impl Sim {
         let group = self.groups.get(group_name).ok_or_else(|| unknown("group", group_name))?;
         let subnet = self.subnet_in(&group.subnet_ids, zone).ok_or_else(|| unknown("zone", zone))?;
         let (subnet_id, now_ms) = (subnet.subnet_id.clone(), self.now_ms);
-        let boot = Boot { launch_ms: now_ms, lag_ms: 0, running_ms: now_ms, up_ms: now_ms };
-        let instance_id = self.add_member(group_name, zone, &subnet_id, boot);
+        let instance_id = self.add_member(&Newcomer {
+            group_name,
+            zone,
+            subnet_id: &subnet_id,
+            launch_ms: now_ms,
+            lag_ms: 0,
+            running_ms: now_ms,
+            up_ms: now_ms,
+        });
         if let Some(group) = self.groups.get_mut(group_name) {
             group.desired += 1;
             group.max_size = group.max_size.max(group.desired);

@@ -111,7 +111,7 @@ impl Sim {
         let record = host.agent.record.clone();
         host.agent.volume_id.clone_from(&record.volume_id);
         if let Some(door) = record.door {
-            self.start_mount(instance_id, &record.volume_id, record.fs_uuid, door, false);
+            self.start_mount(instance_id, &record.volume_id, Some(record.fs_uuid), door, false);
         }
     }
 

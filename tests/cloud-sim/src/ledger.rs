@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Display;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::api::control::{EngineEvent, EngineLogEntry, EngineLogPage, LedgerEntry, LedgerPage};
 use crate::api::{Call, Lost};
@@ -18,6 +18,7 @@ pub const KEPT_SAVED: usize = 1_000;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Log<T> {
     last_seq: u64,
+    #[serde(serialize_with = "newest", bound(serialize = "T: Serialize"))]
     entries: VecDeque<T>,
 }
 
@@ -38,11 +39,6 @@ impl<T: Clone> Log<T> {
         let skip = usize::try_from((after_seq + 1).saturating_sub(self.oldest_seq())).unwrap_or(usize::MAX);
         let limit = if limit == 0 { usize::MAX } else { limit };
         self.entries.iter().skip(skip).take(limit).cloned().collect()
-    }
-
-    fn newest(&self, count: usize) -> Self {
-        let skip = self.entries.len().saturating_sub(count);
-        Self { last_seq: self.last_seq, entries: self.entries.iter().skip(skip).cloned().collect() }
     }
 }
 
@@ -100,12 +96,11 @@ impl Ledger {
     pub fn engines(&self, after_seq: u64, limit: usize) -> EngineLogPage {
         EngineLogPage { entries: self.engines.read(after_seq, limit), oldest_seq: self.engines.oldest_seq() }
     }
+}
 
-    /// What goes into a file: the numbering and the newest entries.
-    #[must_use]
-    pub fn for_file(&self) -> Self {
-        Self { calls: self.calls.newest(KEPT_SAVED), engines: self.engines.newest(KEPT_SAVED) }
-    }
+/// What goes into a file.
+fn newest<T: Serialize, S: Serializer>(entries: &VecDeque<T>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(entries.iter().skip(entries.len().saturating_sub(KEPT_SAVED)))
 }
 
 /// The parameters that tell what a call was about.
@@ -164,7 +159,7 @@ pub fn key_parameters(call: &Call) -> BTreeMap<String, String> {
         Call::AgentDrain(r) => keys.command(&r.to, &r.command).one("scope", format!("{:?}", r.scope).to_lowercase()),
         Call::AgentResume(r) => keys.command(&r.to, &r.command),
         Call::AgentRelease(r) => keys.command(&r.to, &r.command),
-        Call::AgentAdopt(r) => keys.command(&r.to, &r.command).one("fs_uuid", &r.fs_uuid),
+        Call::AgentAdopt(r) => keys.command(&r.to, &r.command).option("fs_uuid", r.fs_uuid.as_ref()),
         Call::EngineWrite(_)
         | Call::EngineRead(_)
         | Call::SetFault(_)

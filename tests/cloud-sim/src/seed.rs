@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use tiershift_core::catalogue::{Catalogue, Tier};
 
 use crate::api::ec2::Tags;
 use crate::device::GIB;
@@ -27,13 +28,8 @@ pub const FRESH_GRAPHS: usize = 8;
 /// Idle instances of the large tier in zone a.
 const IDLE_LARGE: usize = 2;
 
-/// Tier, instance type, greatest size of its group.
-const TIERS: [(&str, &str, u32); 3] = [
-    ("ladybug-standard", "m7g.medium", 60),
-    ("ladybug-large", "m7g.large", 60),
-    // One serving in zone b and one idle in zone a: full.
-    ("ladybug-xlarge", "r7g.xlarge", 2),
-];
+/// Greatest size of each tier's group, lowest rank first. The third has one serving in zone b and one idle in zone a: full.
+const MAX_SIZES: [u32; 3] = [60, 60, 2];
 
 const ACME: usize = 0;
 const BOREALIS: usize = 1;
@@ -184,6 +180,7 @@ struct Story {
     name: &'static str,
     text: &'static str,
     organisation: usize,
+    /// Place in the catalogue, lowest rank first.
     tier: usize,
     zone: &'static str,
     used_gib: u64,
@@ -262,130 +259,145 @@ const STORIES: &[Story] = &[
 
 /// Fills an empty cloud with the dev fleet.
 pub fn plant(sim: &mut Sim) -> Result<Fleet, FleetError> {
-    let types = TIERS.map(|(_, instance_type, _)| instance_type);
+    let catalogue = Catalogue::default();
+    let tiers = catalogue.tiers();
+    let types: Vec<&str> = tiers.iter().map(|tier| tier.instance_type.as_str()).collect();
     sim.add_zone(ZONE_A, "use1-az1", &types);
     sim.add_zone(ZONE_B, "use1-az2", &types);
-    sim.limit_capacity(ZONE_B, TIERS[2].1, 0)?;
-
-    let mut fleet = Fleet {
-        organisations: ORGANISATIONS.map(organisation).into(),
-        groups: Vec::new(),
-        instances: Vec::new(),
-        volumes: Vec::new(),
-        graphs: Vec::new(),
+    if let Some(highest) = types.last() {
+        sim.limit_capacity(ZONE_B, highest, 0)?;
+    }
+    let mut planter = Planter {
+        sim,
+        fleet: Fleet {
+            organisations: ORGANISATIONS.map(organisation).into(),
+            groups: Vec::new(),
+            instances: Vec::new(),
+            volumes: Vec::new(),
+            graphs: Vec::new(),
+        },
     };
-    for (tier, instance_type, max_size) in TIERS {
-        let zones = vec![ZONE_A.to_owned(), ZONE_B.to_owned()];
-        sim.add_group(GroupSpec {
-            name: group_name(tier),
-            instance_type: instance_type.to_owned(),
-            zones: zones.clone(),
-            max_size,
-            tags: tags(&[("Environment", "dev"), ("Tier", tier), ("NodeType", "writer")]),
-            build: None,
-        })?;
-        fleet.groups.push(FleetGroup {
-            name: group_name(tier),
-            tier: tier.to_owned(),
-            instance_type: instance_type.to_owned(),
-            availability_zones: zones,
-        });
+    for (tier, max_size) in tiers.iter().zip(MAX_SIZES) {
+        planter.group(tier, max_size)?;
     }
     for number in 1..=FRESH_GRAPHS {
-        plant_graph(sim, &mut fleet, &FRESH, &format!("{}-{number}", FRESH.name))?;
+        planter.graph(&FRESH, &format!("{}-{number}", FRESH.name))?;
     }
     for story in STORIES {
-        plant_graph(sim, &mut fleet, story, story.name)?;
+        planter.graph(story, story.name)?;
     }
     for _ in 0..IDLE_LARGE {
-        plant_instance(sim, &mut fleet, 1, ZONE_A)?;
+        planter.instance(1, ZONE_A)?;
     }
-    plant_instance(sim, &mut fleet, 2, ZONE_A)?;
-    Ok(fleet)
+    planter.instance(2, ZONE_A)?;
+    Ok(planter.fleet)
 }
 
-fn plant_graph(sim: &mut Sim, fleet: &mut Fleet, story: &Story, name: &str) -> Result<(), FleetError> {
-    if !story.shares {
-        plant_volume(sim, fleet, story, name)?;
+/// Puts things into the cloud and writes down what they are.
+struct Planter<'a> {
+    sim: &'a mut Sim,
+    fleet: Fleet,
+}
+
+impl Planter<'_> {
+    fn group(&mut self, tier: &Tier, max_size: u32) -> Result<(), FleetError> {
+        let group = FleetGroup {
+            name: tier.group("dev")?.into(),
+            tier: tier.name.to_string(),
+            instance_type: tier.instance_type.clone(),
+            availability_zones: vec![ZONE_A.to_owned(), ZONE_B.to_owned()],
+        };
+        self.sim.add_group(GroupSpec {
+            name: group.name.clone(),
+            instance_type: group.instance_type.clone(),
+            zones: group.availability_zones.clone(),
+            max_size,
+            tags: tags(&[("Environment", "dev"), ("Tier", &group.tier), ("NodeType", "writer")]),
+            build: None,
+        })?;
+        self.fleet.groups.push(group);
+        Ok(())
     }
-    let graph_id = sim.new_graph_id();
-    let Some(volume) = fleet.volumes.last_mut() else { return Ok(()) };
-    volume.graph_ids.push(graph_id.clone());
-    // A subgraph takes a tenth of the whole each, so that the sum stays what the story says.
-    let used_bytes = story.used_gib * GIB;
-    let subgraphs: BTreeMap<String, u64> =
-        (1..=story.subgraphs).map(|number| (format!("{graph_id}_part{number}"), used_bytes / 10)).collect();
-    let spec = GraphSpec {
-        // About 500 bytes for a node with its relationships.
-        nodes: used_bytes / 500,
-        relationships: used_bytes / 200,
-        bytes: used_bytes - subgraphs.values().sum::<u64>(),
-        subgraphs: subgraphs.clone(),
-        readers: 4,
-        writers: 2,
-    };
-    sim.add_graph(&volume.volume_id, &graph_id, spec)?;
-    let (organisation_id, _, owner_user_id) = ORGANISATIONS[story.organisation];
-    fleet.graphs.push(FleetGraph {
-        graph_id,
-        name: name.to_owned(),
-        story: story.text.to_owned(),
-        organisation_id: organisation_id.to_owned(),
-        owner_user_id: owner_user_id.to_owned(),
-        tier: TIERS[story.tier].0.to_owned(),
-        kind: story.kind,
-        subgraphs: subgraphs.into_keys().collect(),
-        used_bytes,
-        volume_id: volume.volume_id.clone(),
-        instance_id: volume.instance_id.clone(),
-        subscription: story.subscription,
-    });
-    Ok(())
-}
 
-fn plant_volume(sim: &mut Sim, fleet: &mut Fleet, story: &Story, name: &str) -> Result<(), FleetError> {
-    let tier = TIERS[story.tier].0;
-    let instance_id = plant_instance(sim, fleet, story.tier, story.zone)?;
-    let volume_id = sim.add_volume(VolumeSpec {
-        zone: story.zone.to_owned(),
-        size_gib: story.size_gib,
-        tags: tags(&[("Name", name), ("Environment", "dev"), ("Tier", tier), ("NodeType", "writer")]),
-        snapshotted: false,
-    })?;
-    sim.serve(&instance_id, &volume_id, DEVICE)?;
-    if let Some(instance) = fleet.instances.last_mut() {
-        instance.volume_id = Some(volume_id.clone());
+    fn instance(&mut self, tier: usize, zone: &str) -> Result<String, FleetError> {
+        let group = &self.fleet.groups[tier];
+        let instance_id = self.sim.add_instance(&group.name, zone)?;
+        self.fleet.instances.push(FleetInstance {
+            instance_id: instance_id.clone(),
+            group_name: group.name.clone(),
+            tier: group.tier.clone(),
+            instance_type: group.instance_type.clone(),
+            availability_zone: zone.to_owned(),
+            private_ip: self.sim.private_ip(&instance_id).unwrap_or_default(),
+            volume_id: None,
+        });
+        Ok(instance_id)
     }
-    fleet.volumes.push(FleetVolume {
-        fs_uuid: sim.fs_uuid(&volume_id).unwrap_or_default(),
-        volume_id,
-        instance_id,
-        device: DEVICE.to_owned(),
-        tier: tier.to_owned(),
-        availability_zone: story.zone.to_owned(),
-        size_gib: story.size_gib,
-        graph_ids: Vec::new(),
-    });
-    Ok(())
-}
 
-fn plant_instance(sim: &mut Sim, fleet: &mut Fleet, tier: usize, zone: &str) -> Result<String, FleetError> {
-    let (tier, instance_type, _) = TIERS[tier];
-    let instance_id = sim.add_instance(&group_name(tier), zone)?;
-    fleet.instances.push(FleetInstance {
-        instance_id: instance_id.clone(),
-        group_name: group_name(tier),
-        tier: tier.to_owned(),
-        instance_type: instance_type.to_owned(),
-        availability_zone: zone.to_owned(),
-        private_ip: sim.private_ip(&instance_id).unwrap_or_default(),
-        volume_id: None,
-    });
-    Ok(instance_id)
-}
+    fn volume(&mut self, story: &Story, name: &str) -> Result<(), FleetError> {
+        let instance_id = self.instance(story.tier, story.zone)?;
+        let tier = self.fleet.groups[story.tier].tier.clone();
+        let volume_id = self.sim.add_volume(VolumeSpec {
+            zone: story.zone.to_owned(),
+            size_gib: story.size_gib,
+            tags: tags(&[("Name", name), ("Environment", "dev"), ("Tier", &tier), ("NodeType", "writer")]),
+            snapshotted: false,
+        })?;
+        self.sim.serve(&instance_id, &volume_id, DEVICE)?;
+        if let Some(instance) = self.fleet.instances.last_mut() {
+            instance.volume_id = Some(volume_id.clone());
+        }
+        self.fleet.volumes.push(FleetVolume {
+            fs_uuid: self.sim.fs_uuid(&volume_id).unwrap_or_default(),
+            volume_id,
+            instance_id,
+            device: DEVICE.to_owned(),
+            tier,
+            availability_zone: story.zone.to_owned(),
+            size_gib: story.size_gib,
+            graph_ids: Vec::new(),
+        });
+        Ok(())
+    }
 
-fn group_name(tier: &str) -> String {
-    format!("tiershift-{tier}-writers-dev-asg")
+    fn graph(&mut self, story: &Story, name: &str) -> Result<(), FleetError> {
+        if !story.shares {
+            self.volume(story, name)?;
+        }
+        let graph_id = self.sim.new_graph_id();
+        let Some(volume) = self.fleet.volumes.last_mut() else { return Ok(()) };
+        volume.graph_ids.push(graph_id.clone());
+        // A subgraph takes a tenth of the whole, so that the sum stays what the story says.
+        let used_bytes = story.used_gib * GIB;
+        let subgraphs: BTreeMap<String, u64> =
+            (1..=story.subgraphs).map(|number| (format!("{graph_id}_part{number}"), used_bytes / 10)).collect();
+        let spec = GraphSpec {
+            // About 500 bytes for a node with its relationships.
+            nodes: used_bytes / 500,
+            relationships: used_bytes / 200,
+            bytes: used_bytes - subgraphs.values().sum::<u64>(),
+            subgraphs: subgraphs.clone(),
+            readers: 4,
+            writers: 2,
+        };
+        self.sim.add_graph(&volume.volume_id, &graph_id, spec)?;
+        let (organisation_id, _, owner_user_id) = ORGANISATIONS[story.organisation];
+        self.fleet.graphs.push(FleetGraph {
+            graph_id,
+            name: name.to_owned(),
+            story: story.text.to_owned(),
+            organisation_id: organisation_id.to_owned(),
+            owner_user_id: owner_user_id.to_owned(),
+            tier: volume.tier.clone(),
+            kind: story.kind,
+            subgraphs: subgraphs.into_keys().collect(),
+            used_bytes,
+            volume_id: volume.volume_id.clone(),
+            instance_id: volume.instance_id.clone(),
+            subscription: story.subscription,
+        });
+        Ok(())
+    }
 }
 
 fn organisation((organisation_id, name, owner_user_id): (&str, &str, &str)) -> Organisation {

@@ -133,8 +133,7 @@ impl Sim {
 
     /// The state as a value for a file: everything but the older entries of the two logs.
     pub fn save(&self) -> Result<serde_json::Value, LoadError> {
-        let saved = Self { ledger: self.ledger.for_file(), ..self.clone() };
-        Ok(serde_json::to_value(saved)?)
+        Ok(serde_json::to_value(self)?)
     }
 
     /// A state that was saved.

@@ -68,7 +68,7 @@ pub enum Op {
 }
 
 impl Op {
-    /// (p50, p99) in ms. Sources and their weight: docs/aws.md, section 12; the last three latencies are guesses.
+    /// (p50, p99) in ms. Sources and their weight: docs/aws.md, section 12; those of agents and engines are guesses.
     pub const fn percentiles_ms(self) -> (u64, u64) {
         match self {
             Self::DescribeCall => (150, 1_000),

@@ -4,6 +4,8 @@
 //! 409 `VOLUME_NOT_HERE` (the volume named is not the one this agent has); 409 `WRONG_STATE`; 404 `GRAPH_NOT_SERVED`.
 //! An agent that is not up gives no answer at all ([`super::Lost::Refused`]).
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// Which agent is spoken to, and with which key.
@@ -107,8 +109,10 @@ pub struct AgentAdopt {
     pub to: Address,
     /// By whom.
     pub command: Command,
-    /// The file system's uuid as it was recorded before the release.
-    pub fs_uuid: String,
+    /// The file system's uuid as it was recorded before the release. `None` = what this agent has recorded itself, if
+    /// it had the volume before; else any, but there must be one.
+    #[serde(default)]
+    pub fs_uuid: Option<String>,
 }
 
 /// Answer of `AgentHealth`.
@@ -143,7 +147,7 @@ pub enum AgentState {
     Drained,
     /// Engine stopping, unmounting.
     Releasing,
-    /// No volume mounted. Also the state of an instance that never had one: then `volume_id` is empty.
+    /// No volume mounted. Also the state of an instance that never had one: then there is no `volume_id`.
     Released,
     /// Looking for the device, mounting, opening the engine.
     Adopting,
@@ -156,20 +160,20 @@ pub enum AgentState {
 /// Answer of `AgentVolume` and of every command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VolumeStatus {
-    /// The volume that is, was last, or is to be mounted; empty if none.
-    pub volume_id: String,
+    /// The volume that is, was last, or is to be mounted.
+    pub volume_id: Option<String>,
     /// NVMe serial of the data device that the guest sees now (`vol0123...`, no dash); the one of `volume_id` if several.
     pub serial: Option<String>,
     /// Whether the file system is mounted.
     pub mounted: bool,
-    /// Uuid of the file system, kept after a release; empty if never mounted.
-    pub fs_uuid: String,
+    /// Uuid of the file system of `volume_id`, kept after a release; `None` if it was never mounted.
+    pub fs_uuid: Option<String>,
     /// Where the agent stands.
     pub state: AgentState,
-    /// Highest fence seen for `volume_id`; 0 if none.
-    pub fence: u64,
-    /// Migration of the last accepted command; empty if none.
-    pub migration_id: String,
+    /// Highest fence seen for `volume_id`.
+    pub fence: Option<u64>,
+    /// Migration of the last accepted command.
+    pub migration_id: Option<String>,
     /// Processes that keep the mount busy.
     pub holders: Vec<String>,
     /// Why `state` is `failed`: `SERIAL_NOT_FOUND`, `FS_UUID_MISMATCH`, `NO_FILE_SYSTEM`, `ENGINE_MISMATCH`, `MOUNT_BUSY`, `DEVICE_LOST`.
@@ -185,31 +189,13 @@ pub struct Connections {
     pub active_writes: u32,
 }
 
-/// Answer of `AgentUsage`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Answer of `AgentUsage`: bytes as the engine counts them, of everything that it has open.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
-    /// Every graph that the engine has open, ordered by id.
-    pub graphs: Vec<GraphUsage>,
-}
-
-/// A graph's bytes as the engine counts them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GraphUsage {
-    /// The graph.
-    pub graph_id: String,
-    /// Bytes of the graph with all its subgraphs.
-    pub bytes: u64,
-    /// Its subgraphs, ordered by name.
-    pub subgraphs: Vec<SubgraphUsage>,
-}
-
-/// A subgraph's bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SubgraphUsage {
-    /// `<graph>_<name>`.
-    pub subgraph_id: String,
-    /// Bytes, also counted in the graph's.
-    pub bytes: u64,
+    /// Graph id to bytes, all its subgraphs included.
+    pub graphs: BTreeMap<String, u64>,
+    /// Subgraph id (`<graph>_<name>`) to bytes; these are counted in `graphs` already.
+    pub subgraphs: BTreeMap<String, u64>,
 }
 
 /// Answer of `AgentProbe`: equal before and after a move, if nothing was written and nothing lost.

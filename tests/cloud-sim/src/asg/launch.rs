@@ -38,8 +38,14 @@ pub(crate) struct LaunchToken {
     answered_ms: u64,
 }
 
-/// The instants of an instance's start.
-pub(crate) struct Boot {
+/// An instance to be.
+pub(crate) struct Newcomer<'a> {
+    /// Its group.
+    pub(crate) group_name: &'a str,
+    /// Its zone.
+    pub(crate) zone: &'a str,
+    /// Its subnet.
+    pub(crate) subnet_id: &'a str,
     /// When it was launched.
     pub(crate) launch_ms: u64,
     /// Lag of reads behind that.
@@ -146,8 +152,9 @@ impl Sim {
     pub(crate) fn launch(&mut self, at_ms: u64, group_name: &str, zone: &str, subnet_id: &str, cause: &str) -> String {
         let running_ms = at_ms + self.dice.duration_ms(Op::Running);
         let up_ms = running_ms + self.dice.duration_ms(Op::AgentUp);
-        let boot = Boot { launch_ms: at_ms, lag_ms: self.lag_ms(), running_ms, up_ms };
-        let instance_id = self.add_member(group_name, zone, subnet_id, boot);
+        let lag_ms = self.lag_ms();
+        let instance_id =
+            self.add_member(&Newcomer { group_name, zone, subnet_id, launch_ms: at_ms, lag_ms, running_ms, up_ms });
         let activity = self.activity(
             at_ms,
             group_name,
@@ -162,8 +169,8 @@ impl Sim {
     }
 
     /// Makes an instance with its root disk and puts it into its group.
-    pub(crate) fn add_member(&mut self, group_name: &str, zone: &str, subnet_id: &str, boot: Boot) -> String {
-        let Boot { launch_ms, lag_ms, running_ms, up_ms } = boot;
+    pub(crate) fn add_member(&mut self, newcomer: &Newcomer<'_>) -> String {
+        let Newcomer { group_name, zone, subnet_id, launch_ms, lag_ms, running_ms, up_ms } = *newcomer;
         let instance_id = Kind::Instance.make(&mut self.dice);
         let root_volume_id = Kind::Volume.make(&mut self.dice);
         self.addresses += 1;

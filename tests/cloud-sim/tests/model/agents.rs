@@ -5,10 +5,10 @@ use cloud_sim::api::agent::{
     AgentVolume, Command, Connections, DrainScope,
 };
 use cloud_sim::api::control::{RebootInstance, SetLoad};
-use cloud_sim::api::ec2::CreateVolume;
+use cloud_sim::api::ec2::{CreateVolume, TerminateInstances};
 use cloud_sim::api::{Lost, Request};
 use cloud_sim::faults::Fault;
-use cloud_sim::fleet::{GroupSpec, VolumeSpec};
+use cloud_sim::fleet::{GraphSpec, GroupSpec, VolumeSpec};
 
 use crate::kit::{GRAPH, LARGE, MIGRATION, World, ZONE_A};
 
@@ -106,11 +106,14 @@ fn commands_are_fenced() {
     ] {
         let release = AgentRelease { to: world.to(&source), command: command.clone() };
         assert_eq!(world.err(release), "FENCED", "{what}");
-        let adopt = AgentAdopt { to: world.to(&source), command, fs_uuid: world.uuid.clone() };
+        let adopt = AgentAdopt { to: world.to(&source), command, fs_uuid: None };
         assert_eq!(world.err(adopt), "FENCED", "{what}");
     }
     let status = world.status(&source);
-    assert_eq!((status.state, status.fence, status.migration_id.as_str()), (AgentState::Drained, 5, MIGRATION));
+    assert_eq!(
+        (status.state, status.fence, status.migration_id.as_deref()),
+        (AgentState::Drained, Some(5), Some(MIGRATION))
+    );
     // A refused command of another instance has not raised the fence either.
     world.ok(world.resume(&source, 5));
     let next = Command { migration_id: "chg_2".into(), ..world.command(&source, 6) };
@@ -146,7 +149,7 @@ fn fences_are_kept_per_volume() {
     world.until_attachment("attached");
     world.ok(world.adopt(&target, 1));
     world.until(&target, AgentState::Adopted);
-    assert_eq!(world.status(&target).fence, 1);
+    assert_eq!(world.status(&target).fence, Some(1));
 }
 
 #[test]
@@ -158,7 +161,7 @@ fn a_command_for_a_volume_that_is_elsewhere_is_refused() {
     let drain = AgentDrain { to: to.clone(), command: stranger.clone(), scope: DrainScope::All };
     assert_eq!(world.err(drain), "VOLUME_NOT_HERE");
     assert_eq!(world.err(AgentRelease { to: to.clone(), command: stranger.clone() }), "VOLUME_NOT_HERE");
-    assert_eq!(world.err(AgentAdopt { to, command: stranger, fs_uuid: String::new() }), "WRONG_STATE");
+    assert_eq!(world.err(AgentAdopt { to, command: stranger, fs_uuid: None }), "WRONG_STATE");
     world.ok(world.write(&source, 1));
 }
 
@@ -177,7 +180,7 @@ fn a_release_stops_flushes_and_unmounts() {
     world.now = start_ms + 5_000;
     let status = world.status(&source);
     assert_eq!((status.state, status.mounted), (AgentState::Released, false));
-    assert_eq!(status.fs_uuid, world.uuid);
+    assert_eq!(status.fs_uuid, Some(world.uuid.clone()));
     assert!(status.serial.is_some(), "the device is still attached");
     assert_eq!(world.err(world.read(&source, 1)), "GRAPH_NOT_SERVED");
     assert_eq!(world.audit().missing_count, 0);
@@ -235,7 +238,7 @@ fn an_adoption_fails_without_device_with_a_wrong_uuid_and_without_file_system() 
 
     let mut world = handed_over();
     let target = world.target.clone();
-    world.ok(AgentAdopt { fs_uuid: "other".into(), ..world.adopt(&target, 1) });
+    world.ok(AgentAdopt { fs_uuid: Some("other".into()), ..world.adopt(&target, 1) });
     world.until(&target, AgentState::Failed);
     assert_eq!(world.status(&target).error.as_deref(), Some("FS_UUID_MISMATCH"));
     assert!(!world.status(&target).mounted);
@@ -289,18 +292,37 @@ fn an_engine_of_another_format_refuses_the_files() {
 fn usage_counts_graph_subgraphs_and_writes() {
     let mut world = World::new();
     let source = world.source.clone();
+    let part = format!("{GRAPH}_part");
+    let graph = GraphSpec { bytes: 1_000, subgraphs: [(part.clone(), 500)].into(), ..GraphSpec::default() };
+    world.sim.add_graph(&world.volume.clone(), GRAPH, graph).unwrap();
     let usage = |world: &mut World| {
         let to = world.to(&source);
-        world.ok(AgentUsage { to }).graphs.remove(0)
+        world.ok(AgentUsage { to })
     };
     let before = usage(&mut world);
-    assert_eq!((before.graph_id.as_str(), before.bytes), (GRAPH, 5 << 30));
+    assert_eq!((before.graphs[GRAPH], before.subgraphs[&part]), (1_500, 500));
     world.ok(world.write(&source, 1));
-    assert_eq!(usage(&mut world).bytes, before.bytes + 4_096);
+    assert_eq!(usage(&mut world).graphs[GRAPH], 1_500 + 4_096);
     world.wait(60_000);
-    assert_eq!(usage(&mut world).bytes, before.bytes + 4_096);
+    assert_eq!(usage(&mut world).graphs[GRAPH], 1_500 + 4_096);
     world.release_source(1);
     assert_eq!(world.err(AgentUsage { to: world.to(&source) }), "WRONG_STATE");
+}
+
+/// The uuid was not recorded by anybody but the agent: it checks its own record, and a stranger takes what is there.
+#[test]
+fn an_adoption_without_a_uuid_goes_by_the_agents_own_record() {
+    let mut world = handed_over();
+    let target = world.target.clone();
+    world.ok(AgentAdopt { fs_uuid: None, ..world.adopt(&target, 1) });
+    world.until(&target, AgentState::Adopted);
+    assert_eq!(world.status(&target).fs_uuid, Some(world.uuid.clone()));
+
+    let mut world = World::new();
+    let source = world.source.clone();
+    world.release_source(1);
+    world.ok(AgentAdopt { fs_uuid: None, ..world.adopt(&source, 1) });
+    world.until(&source, AgentState::Adopted);
 }
 
 /// H13: after a restart the engine comes back only as the record says.
@@ -326,7 +348,10 @@ fn a_restart_keeps_the_door_as_it_was() {
     world.release_source(3);
     reboot(&mut world);
     let status = world.status(&source);
-    assert_eq!((status.state, status.mounted, status.volume_id), (AgentState::Released, false, world.volume.clone()));
+    assert_eq!(
+        (status.state, status.mounted, status.volume_id),
+        (AgentState::Released, false, Some(world.volume.clone()))
+    );
     assert_eq!(world.err(world.write(&source, 2)), "GRAPH_NOT_SERVED");
 }
 
@@ -339,10 +364,10 @@ fn an_adoption_cut_short_by_a_restart_is_not_resumed() {
     world.ok(RebootInstance { instance_id: target.clone() });
     world.wait(60_000);
     let status = world.status(&target);
-    assert_eq!((status.state, status.mounted, status.fence), (AgentState::Released, false, 1));
+    assert_eq!((status.state, status.mounted, status.fence), (AgentState::Released, false, Some(1)));
     world.ok(world.adopt(&target, 1));
     world.until(&target, AgentState::Adopted);
-    assert_eq!(world.status(&target).fence, 1);
+    assert_eq!(world.status(&target).fence, Some(1));
 }
 
 #[test]
@@ -362,8 +387,25 @@ fn a_target_of_another_group_is_idle_until_it_is_told() {
     let launched = world.ok(world.launch(LARGE, ZONE_A, "t")).instances[0].instance_ids[0].clone();
     world.wait(60_000);
     let status = world.status(&launched);
-    assert_eq!(
-        (status.state, status.volume_id.as_str(), status.serial, status.fence),
-        (AgentState::Released, "", None, 0)
-    );
+    assert_eq!((status.state, status.volume_id, status.serial, status.fence), (AgentState::Released, None, None, None));
+}
+
+/// H33: a target that hangs after the attach is got rid of, and the volume comes back.
+#[test]
+fn a_dead_target_is_terminated_and_lets_the_volume_go() {
+    let mut world = handed_over();
+    let (source, target) = (world.source.clone(), world.target.clone());
+    world.ok(world.adopt(&target, 1));
+    world.until(&target, AgentState::Adopted);
+    world.fault(Fault::InstanceDead { instance_id: target.clone() }, None);
+    assert_eq!(world.lost(world.release(&target, 1).into_call()), Lost::Refused);
+    assert_eq!(world.attachment(), "attached");
+    world.ok(TerminateInstances { instance_ids: vec![target] });
+    world.until_attachment("none");
+    world.ok(world.attach(&source, "/dev/sdg"));
+    world.until_attachment("attached");
+    world.ok(world.adopt(&source, 1));
+    world.until(&source, AgentState::Adopted);
+    world.ok(world.resume(&source, 1));
+    assert_eq!(world.audit().missing_count, 0);
 }

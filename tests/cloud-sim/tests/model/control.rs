@@ -166,3 +166,18 @@ fn the_same_seed_is_the_same_history_and_another_is_another() {
 fn rubbish_is_not_loaded() {
     assert!(Sim::load(serde_json::json!({ "config": 1 })).is_err());
 }
+
+/// A file is written often: it carries the newest entries of the logs, and the numbering goes on.
+#[test]
+fn a_saved_ledger_is_short_and_keeps_counting() {
+    let mut world = World::new();
+    for _ in 0..1_500 {
+        world.ok(AgentHealth { to: world.to(&world.source) });
+    }
+    let mut loaded = Sim::load(world.sim.save().unwrap()).unwrap();
+    let page = loaded.ask(world.now, ReadLedger::default()).answer.unwrap();
+    assert_eq!((page.oldest_seq, page.entries.len()), (501, 1_000));
+    loaded.ask(world.now, AgentHealth { to: world.to(&world.source) }).answer.unwrap();
+    let page = loaded.ask(world.now, ReadLedger { after_seq: 1_500, limit: 0 }).answer.unwrap();
+    assert_eq!(page.entries.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [1_501]);
+}

@@ -159,7 +159,7 @@ impl World {
     }
 
     pub fn adopt(&self, instance: &str, fence: u64) -> AgentAdopt {
-        AgentAdopt { to: self.to(instance), command: self.command(instance, fence), fs_uuid: self.uuid.clone() }
+        AgentAdopt { to: self.to(instance), command: self.command(instance, fence), fs_uuid: Some(self.uuid.clone()) }
     }
 
     pub fn status(&mut self, instance: &str) -> VolumeStatus {

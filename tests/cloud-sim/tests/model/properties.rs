@@ -271,7 +271,9 @@ fn random_histories_get_somewhere() {
         let violent = seed % 2 == 0;
         let steps = prop::collection::vec(step(violent), 80).new_tree(&mut runner).unwrap().current();
         let mut run = Run::new(seed, violent);
-        steps.iter().for_each(|step| run.take(step));
+        for step in &steps {
+            run.take(step);
+        }
         let target = run.world.target.clone();
         let entries = run.world.ok(ReadEngineLog::default()).entries;
         let on_target = |entry: &&EngineLogEntry| entry.instance_id == target;

@@ -8,6 +8,7 @@ use cloud_sim::api::ec2::{DescribeInstances, DescribeVolumes, Filter};
 use cloud_sim::device::GIB;
 use cloud_sim::seed::{FRESH_GRAPHS, Fleet, FleetGraph, GraphKind, Wanted, ZONE_A, ZONE_B, plant};
 use cloud_sim::{Config, Sim};
+use tiershift_core::ids::{AnyGraphId, GraphId, InstanceId, OrgId, UserId, VolumeId};
 
 fn planted() -> (Sim, Fleet) {
     let mut sim = Sim::new(Config::default(), 1);
@@ -67,26 +68,23 @@ fn every_story_is_there() {
 #[test]
 fn ids_have_their_forms() {
     let (_, fleet) = planted();
-    let hex = |text: &str, length: usize| text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let mut all = BTreeSet::new();
     for graph in &fleet.graphs {
-        assert!(hex(graph.graph_id.strip_prefix("kg").unwrap(), 16) && all.insert(graph.graph_id.clone()));
-        assert!(graph.subgraphs.iter().all(|id| id.starts_with(&format!("{}_", graph.graph_id))));
+        GraphId::parse(graph.graph_id.as_str()).unwrap();
+        OrgId::parse(graph.organisation_id.as_str()).unwrap();
+        UserId::parse(graph.owner_user_id.as_str()).unwrap();
+        assert!(all.insert(graph.graph_id.clone()));
+        for subgraph in &graph.subgraphs {
+            assert_eq!(AnyGraphId::parse(subgraph.as_str()).unwrap().parent().as_str(), graph.graph_id);
+        }
     }
     for volume in &fleet.volumes {
-        assert!(hex(volume.volume_id.strip_prefix("vol-").unwrap(), 17) && all.insert(volume.volume_id.clone()));
-        assert!(all.insert(volume.fs_uuid.clone()));
+        VolumeId::parse(volume.volume_id.as_str()).unwrap();
+        assert!(all.insert(volume.volume_id.clone()) && all.insert(volume.fs_uuid.clone()));
     }
     for instance in &fleet.instances {
-        assert!(hex(instance.instance_id.strip_prefix("i-").unwrap(), 17) && all.insert(instance.instance_id.clone()));
-        assert!(all.insert(instance.private_ip.clone()));
-    }
-    for organisation in &fleet.organisations {
-        let ulid = organisation.organisation_id.strip_prefix("org_").unwrap();
-        assert!(
-            ulid.len() == 26 && ulid.bytes().all(|byte| b"0123456789ABCDEFGHJKMNPQRSTVWXYZ".contains(&byte)),
-            "{ulid}"
-        );
+        InstanceId::parse(instance.instance_id.as_str()).unwrap();
+        assert!(all.insert(instance.instance_id.clone()) && all.insert(instance.private_ip.clone()));
     }
 }
 
@@ -143,11 +141,11 @@ fn what_the_fleet_says_is_what_the_cloud_shows() {
             continue;
         };
         let volume = fleet.volumes.iter().find(|volume| volume.volume_id == *volume_id).unwrap();
-        assert_eq!((status.state, &status.fs_uuid, data), (AgentState::Serving, &volume.fs_uuid, 1));
+        assert_eq!((status.state, status.fs_uuid.as_ref(), data), (AgentState::Serving, Some(&volume.fs_uuid), 1));
         let usage = sim.ask(now_ms, AgentUsage { to }).answer.unwrap();
-        for used in usage.graphs {
-            let graph = fleet.graphs.iter().find(|graph| graph.graph_id == used.graph_id).unwrap();
-            assert_eq!((used.bytes, used.subgraphs.len()), (graph.used_bytes, graph.subgraphs.len()));
+        assert_eq!(usage.graphs.keys().collect::<BTreeSet<_>>(), volume.graph_ids.iter().collect());
+        for (graph_id, bytes) in usage.graphs {
+            assert_eq!(fleet.graphs.iter().find(|graph| graph.graph_id == graph_id).unwrap().used_bytes, bytes);
         }
         let filters = vec![Filter::new("volume-id", [volume_id.clone()])];
         let seen = sim.ask(now_ms, DescribeVolumes { filters, ..Default::default() }).answer.unwrap().volumes.remove(0);
