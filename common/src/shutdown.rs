@@ -15,11 +15,25 @@ use tokio_util::sync::CancellationToken;
 /// Exit status after the second signal: what a shell shows for a process that SIGINT ended.
 pub const IMPATIENT: i32 = 130;
 
-/// A token that is cancelled by the first SIGINT or SIGTERM. The second one ends the process at once.
+/// Set by a starter that holds the other end of stdin: when it closes, the process shuts down, so that what it started
+/// does not outlive it, however it ended. Unset, stdin is not looked at.
+pub const STOP_WITH_STDIN: &str = "TIERSHIFT_STOP_WITH_STDIN";
+
+/// A token that is cancelled by the first SIGINT or SIGTERM, or by the end of stdin where [`STOP_WITH_STDIN`] says so.
+/// The second signal ends the process at once.
 pub fn on_signal() -> io::Result<CancellationToken> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let stop = CancellationToken::new();
+    if std::env::var_os(STOP_WITH_STDIN).is_some() {
+        let told = stop.clone();
+        // A thread, because a blocked read of stdin would keep the runtime from ending.
+        std::thread::spawn(move || {
+            let mut bytes = [0_u8; 64];
+            while matches!(io::Read::read(&mut io::stdin(), &mut bytes), Ok(1..)) {}
+            told.cancel();
+        });
+    }
     let told = stop.clone();
     tokio::spawn(async move {
         tokio::select! {
