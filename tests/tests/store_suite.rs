@@ -2,6 +2,8 @@
 //!
 //! volume-svc itself runs the same suite over its store in memory; it must not link SQLite, so this half is here.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of a test are tests: a failed one is the report")]
+
 use dynoxide::Database;
 use std::sync::Arc;
 use tokio::net::TcpListener;

@@ -61,6 +61,10 @@ impl Cloud {
     }
 }
 
+fn not_called<T>() -> T {
+    panic!("the describer does not call this")
+}
+
 fn error(class: Class) -> ApiError {
     ApiError { operation: "DescribeVolumes", class, code: "X".to_owned(), message: String::new(), request_id: None }
 }
@@ -91,7 +95,8 @@ impl Ec2Api for Cloud {
             self.release.notified().await;
         }
         self.answers.lock().unwrap().pop().unwrap_or(Ok(()))?;
-        let even = |id: &&VolumeId| u64::from_str_radix(id.as_str().trim_start_matches("vol-"), 16).unwrap() % 2 == 0;
+        let even =
+            |id: &&VolumeId| u64::from_str_radix(id.as_str().trim_start_matches("vol-"), 16).unwrap().is_multiple_of(2);
         Ok(filter.ids.iter().filter(even).map(volume).collect())
     }
     async fn describe_instances(&self, ids: &[InstanceId]) -> Result<Vec<Instance>, ApiError> {
@@ -124,40 +129,40 @@ impl Ec2Api for Cloud {
         Ok(filter.ids.iter().map(snapshot).collect())
     }
     async fn describe_instance_status(&self, _: &[InstanceId]) -> Result<Vec<InstanceStatus>, ApiError> {
-        unimplemented!()
+        not_called()
     }
     async fn describe_volumes_modifications(&self, _: &[VolumeId]) -> Result<Vec<VolumeModification>, ApiError> {
-        unimplemented!()
+        not_called()
     }
     async fn describe_instance_type_offerings(&self, _: &str) -> Result<Vec<Zone>, ApiError> {
-        unimplemented!()
+        not_called()
     }
     async fn describe_subnets(&self, _: &[String]) -> Result<Vec<Subnet>, ApiError> {
-        unimplemented!()
+        not_called()
     }
     async fn create_snapshot(&self, _: &SnapshotRequest) -> Result<Snapshot, ApiError> {
-        unimplemented!()
+        not_called()
     }
     async fn delete_snapshot(&self, _: &SnapshotId) -> Result<(), ApiError> {
-        unimplemented!()
+        not_called()
     }
     async fn attach_volume(&self, _: &VolumeId, _: &InstanceId, _: &str) -> Result<Attachment, ApiError> {
-        unimplemented!()
+        not_called()
     }
     async fn detach_volume(&self, _: &VolumeId, _: &InstanceId, _: &str) -> Result<Attachment, ApiError> {
-        unimplemented!()
+        not_called()
     }
     async fn create_tags(&self, _: &[String], _: &Tags) -> Result<(), ApiError> {
-        unimplemented!()
+        not_called()
     }
     async fn modify_instance_attribute(&self, _: &InstanceId, _: &str) -> Result<(), ApiError> {
-        unimplemented!()
+        not_called()
     }
     async fn terminate_instances(&self, _: &InstanceId) -> Result<InstanceState, ApiError> {
-        unimplemented!()
+        not_called()
     }
     async fn create_volume(&self, _: &CreateVolume) -> Result<Volume, ApiError> {
-        unimplemented!()
+        not_called()
     }
 }
 

@@ -30,7 +30,7 @@ const READ: Duration = Duration::from_secs(15);
 const READ_TOTAL: Duration = Duration::from_secs(30);
 
 /// LaunchInstances waits for the instances' ids.
-const LAUNCH: Duration = Duration::from_secs(60);
+const LAUNCH: Duration = Duration::from_mins(1);
 
 /// How long a connection may idle: less than the 60 s and more after which servers and NATs close it, for a write on a
 /// connection that is being closed has an unknown outcome. No call lasts long enough to need TCP keepalive (60 s,

@@ -50,5 +50,5 @@ impl Intercept for Guard {
 
 /// Whether an error of the SDK comes from [`Guard`].
 pub(super) fn stopped(error: &(dyn std::error::Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<Stopped>())
+    std::iter::successors(Some(error), |error| error.source()).any(<dyn std::error::Error>::is::<Stopped>)
 }

@@ -12,11 +12,14 @@ use aws_sdk_dynamodb::types::{
 use std::collections::HashMap;
 use volume_core::item::{Cond, Item, Key, Op, Table, Value, Write};
 
+type NameMap = HashMap<String, String>;
+type ValueMap = HashMap<String, AttributeValue>;
+
 /// Collects the placeholders of one write.
 #[derive(Debug, Default)]
 struct Placeholders {
-    names: HashMap<String, String>,
-    values: HashMap<String, AttributeValue>,
+    names: NameMap,
+    values: ValueMap,
 }
 
 impl Placeholders {
@@ -65,7 +68,7 @@ impl Placeholders {
     }
 
     /// DynamoDB refuses an empty map.
-    fn into_maps(self) -> (Option<HashMap<String, String>>, Option<HashMap<String, AttributeValue>>) {
+    fn into_maps(self) -> (Option<NameMap>, Option<ValueMap>) {
         ((!self.names.is_empty()).then_some(self.names), (!self.values.is_empty()).then_some(self.values))
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn group(op: Op, found: types::AutoScalingGroup) -> Result<Group, Api
         zone_ids: found.availability_zone_ids.unwrap_or_default(),
         subnet_ids: split(found.vpc_zone_identifier),
         health_checks: split(found.health_check_type).iter().map(|check| HealthCheck::parse(check)).collect(),
-        suspended: found.suspended_processes.unwrap_or_default().into_iter().map(process).collect(),
+        suspended: found.suspended_processes.unwrap_or_default().iter().map(process).collect(),
         members: members.map(|member| of_group(op, &name, member)).collect::<Result<_, _>>()?,
         new_members_protected: found.new_instances_protected_from_scale_in.unwrap_or(false),
         replaces_by_age: found.max_instance_lifetime.is_some_and(|seconds| seconds != 0),
@@ -64,7 +64,7 @@ pub(super) fn group(op: Op, found: types::AutoScalingGroup) -> Result<Group, Api
     })
 }
 
-fn process(found: types::SuspendedProcess) -> Process {
+fn process(found: &types::SuspendedProcess) -> Process {
     Process::parse(found.process_name.as_deref().unwrap_or_default())
 }
 
