@@ -11,8 +11,8 @@ use crate::writes::WriteSet;
 /// Bytes that one write adds to a graph, and makes dirty for the next snapshot.
 pub const WRITE_BYTES: u64 = 4_096;
 
-/// 2^30 bytes: limits and sizes are GiB everywhere.
-pub const GIB: u64 = 1 << 30;
+/// The catalogue's unit, for counts that are never negative.
+pub const GIB: u64 = tiershift_core::catalogue::GIB.unsigned_abs();
 
 /// A device's content.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -37,7 +37,8 @@ pub enum Fault {
     SlowSnapshot,
     /// AttachVolume stays `attaching` until the volume is detached.
     StuckAttach,
-    /// The host is dead: no agent, no engine; EC2 shows it `running` and `impaired`. Boots when cleared.
+    /// The host is dead: no agent, no engine; EC2 shows it `running` and `impaired`. Boots when cleared; a count means
+    /// nothing. Its group leaves it alone.
     InstanceDead {
         /// The instance.
         instance_id: String,

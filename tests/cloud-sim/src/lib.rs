@@ -4,20 +4,20 @@
 //! waits out the latency that the reply names. Start reading at [`api`] (what can be asked) and [`sim`] (how it is answered).
 //! The face in process is [`Sim`] itself; the wire face is the feature `server`.
 
-pub mod agent;
+mod agent;
 pub mod api;
-pub mod asg;
-pub mod device;
-pub mod ec2;
-pub mod engine;
+mod asg;
+mod device;
+mod ec2;
+mod engine;
 pub mod faults;
 pub mod fleet;
-pub mod host;
-pub mod ids;
-pub mod ledger;
+mod host;
+mod ids;
+mod ledger;
 pub mod seed;
 pub mod sim;
 pub mod timing;
-pub mod writes;
+mod writes;
 
 pub use sim::{Config, Sim};

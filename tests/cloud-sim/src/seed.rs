@@ -1,7 +1,7 @@
 //! The dev stack's fleet: groups of all three tiers in two zones and a graph for every story that the README tells.
 //!
 //! [`plant`] fills an empty [`Sim`] and says what is where, so that the dev stack can register it through the services'
-//! own calls. Nothing in the model treats these graphs as special; what makes a story is written in [`STORIES`].
+//! own calls. Nothing in the model treats these graphs as special; what makes a story is a row of the table of stories.
 
 use std::collections::BTreeMap;
 

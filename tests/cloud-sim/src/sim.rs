@@ -2,7 +2,7 @@
 //!
 //! A call takes place when it is made, in the order of the calls; what it starts (attaching, booting) and what it reads
 //! counts from its effect, which lies between the call and its answer. Time passes only by the `now_ms` of the calls, so
-//! it can stand still, jump, and go on after a save. Everything due by then happens first, in order: see [`Event`].
+//! it can stand still, jump, and go on after a save. Everything due by then happens first, in order.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

@@ -38,11 +38,6 @@ impl WriteSet {
         self.ranges.iter().map(|(first, last)| last - first + 1).sum()
     }
 
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.ranges.is_empty()
-    }
-
     /// The ids of this set that are not in `other`.
     #[must_use]
     pub fn minus(&self, other: &Self) -> Self {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::engine::Door;
 use super::{Lost, Service};
 use crate::faults::Fault;
 
@@ -37,8 +38,9 @@ pub struct Faults {
     pub faults: Vec<SetFault>,
 }
 
-/// Reads a log from a sequence number on.
+/// Reads the ledger from a sequence number on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ReadLedger {
     /// Entries with a higher sequence number only; 0 = from the oldest kept.
     pub after_seq: u64,
@@ -46,8 +48,9 @@ pub struct ReadLedger {
     pub limit: usize,
 }
 
-/// Reads a log from a sequence number on.
+/// Reads the engine log from a sequence number on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ReadEngineLog {
     /// Entries with a higher sequence number only; 0 = from the oldest kept.
     pub after_seq: u64,
@@ -117,7 +120,7 @@ pub enum EngineEvent {
     /// The door: `open`, `writes_shut` or `shut`.
     Door {
         /// New position.
-        door: crate::engine::Door,
+        door: Door,
     },
     /// A client's write was acknowledged.
     Write {

@@ -59,6 +59,7 @@ impl InstanceState {
 
 /// An instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the API's own names")]
 pub struct Instance {
     /// The group it was launched by.
     pub group_name: String,

@@ -43,6 +43,7 @@ const FILTERS: &[&str] = &[
 
 /// A volume.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the API's own names")]
 pub struct Volume {
     /// Zone name.
     pub zone: String,

@@ -3,7 +3,7 @@
 use cloud_sim::api::agent::{AgentState, DrainScope};
 use cloud_sim::api::control::{EngineEvent, EngineLogEntry, ReadEngineLog};
 use cloud_sim::api::ec2::{DetachVolume, TerminateInstances};
-use cloud_sim::engine::Door;
+use cloud_sim::api::engine::Door;
 use cloud_sim::faults::Fault;
 
 use crate::kit::{GRAPH, World};

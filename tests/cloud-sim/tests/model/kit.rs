@@ -9,7 +9,6 @@ use cloud_sim::api::control::{AuditWrites, ClearFault, SetFault, WriteAudit};
 use cloud_sim::api::ec2::{AttachVolume, DescribeVolumes, DetachVolume, Filter, Tags, Volume};
 use cloud_sim::api::engine::{EngineRead, EngineWrite};
 use cloud_sim::api::{Call, Lost, Request};
-use cloud_sim::device::GIB;
 use cloud_sim::faults::Fault;
 use cloud_sim::fleet::{GraphSpec, GroupSpec, VolumeSpec};
 use cloud_sim::{Config, Sim};
@@ -67,7 +66,7 @@ impl World {
             .add_volume(VolumeSpec { zone: ZONE_A.into(), size_gib: 20, tags: Tags::new(), snapshotted: false })
             .unwrap();
         let graph =
-            GraphSpec { nodes: 10, relationships: 20, bytes: 5 * GIB, readers: 4, writers: 2, ..GraphSpec::default() };
+            GraphSpec { nodes: 10, relationships: 20, bytes: 5 << 30, readers: 4, writers: 2, ..GraphSpec::default() };
         sim.add_graph(&volume, GRAPH, graph).unwrap();
         sim.serve(&source, &volume, "/dev/sdf").unwrap();
         let uuid = sim.fs_uuid(&volume).unwrap();

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use cloud_sim::api::agent::{Address, AgentState, AgentUsage, AgentVolume};
 use cloud_sim::api::autoscaling::{DescribeAutoScalingGroups, LaunchInstances};
 use cloud_sim::api::ec2::{DescribeInstances, DescribeVolumes, Filter};
-use cloud_sim::device::GIB;
 use cloud_sim::seed::{FRESH_GRAPHS, Fleet, FleetGraph, GraphKind, Wanted, ZONE_A, ZONE_B, plant};
 use cloud_sim::{Config, Sim};
+use tiershift_core::catalogue::GIB;
 use tiershift_core::ids::{AnyGraphId, GraphId, InstanceId, OrgId, UserId, VolumeId};
 
 fn planted() -> (Sim, Fleet) {
@@ -44,11 +44,14 @@ fn every_story_is_there() {
     let fresh: Vec<&FleetGraph> = (1..=FRESH_GRAPHS).map(|n| graph(&fleet, &format!("upgrade-{n}"))).collect();
     assert!(fresh.len() >= 6);
     for graph in fresh {
-        assert_eq!((graph.tier.as_str(), graph.used_bytes, zone(&fleet, graph)), ("ladybug-standard", 4 * GIB, ZONE_B));
+        assert_eq!(
+            (graph.tier.as_str(), graph.used_bytes, zone(&fleet, graph)),
+            ("ladybug-standard", 4 * GIB.unsigned_abs(), ZONE_B)
+        );
     }
     assert_eq!(graph(&fleet, "five-subgraphs").subgraphs.len(), 5);
     let big = graph(&fleet, "too-much-data");
-    assert_eq!((big.tier.as_str(), big.used_bytes), ("ladybug-large", 30 * GIB));
+    assert_eq!((big.tier.as_str(), big.used_bytes), ("ladybug-large", 30 * GIB.unsigned_abs()));
     let (one, two) = (graph(&fleet, "shared-volume-1"), graph(&fleet, "shared-volume-2"));
     assert_eq!((&one.volume_id, one.tier.as_str()), (&two.volume_id, "ladybug-standard"));
     for (name, wanted) in [
