@@ -119,8 +119,10 @@ async fn a_row_of_others_is_read_and_updated_without_loss() {
 
 #[tokio::test]
 async fn a_store_that_does_not_answer_is_unknown_to_a_write_and_unavailable_to_a_read() {
-    // A port that nobody listens on: taken and given back.
-    let url = format!("http://{}", TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    // Takes connections and closes them.
+    tokio::spawn(async move { while listener.accept().await.is_ok() {} });
     let store = aws(url).await.dynamodb(names());
     let write = Write { key: Key::new(Table::Locks, "k"), op: Op::Put(Item::default()), conds: vec![] };
     assert!(matches!(store.transact("t", vec![write]).await, Err(TransactError::Unknown(_))));

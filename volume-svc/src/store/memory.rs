@@ -252,6 +252,18 @@ mod tests {
 
     crate::store_suite!(fresh);
 
+    #[test]
+    fn no_case_is_left_out_of_the_list() {
+        let list = include_str!("suite.rs");
+        let cases = [include_str!("suite/reads.rs"), include_str!("suite/transactions.rs")].concat();
+        let names: Vec<&str> =
+            cases.split("pub async fn ").skip(1).filter_map(|rest| Some(rest.split_once('(')?.0)).collect();
+        assert!(names.len() > 20, "{names:?}");
+        for name in names {
+            assert!(list.contains(&format!("            {name}")), "{name} is in no test");
+        }
+    }
+
     #[tokio::test]
     async fn the_oldest_token_is_forgotten_first() {
         let store = Memory::new();

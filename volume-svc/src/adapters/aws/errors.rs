@@ -16,7 +16,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 const ANY: &str = "*";
 
 /// Operation, code, meaning. More exact rows first.
-const TABLE: [(&str, &str, Class); 64] = [
+const TABLE: [(&str, &str, Class); 66] = [
     // The device name is taken in the instance, which EC2 cannot know better; nothing else of an attach is ours to
     // get wrong, and the caller's list of devices ends.
     ("AttachVolume", "InvalidParameterValue", Class::DeviceInUse),
@@ -73,6 +73,9 @@ const TABLE: [(&str, &str, Class); 64] = [
     (ANY, "MissingParameter", Class::Permanent),
     (ANY, "ValidationError", Class::Permanent),
     (ANY, "FilterLimitExceeded", Class::Permanent),
+    (ANY, "InvalidZone.NotFound", Class::Permanent),
+    // CreateTags on what EC2 does not take for an id.
+    (ANY, "InvalidID", Class::Permanent),
     (ANY, "InvalidSnapshot.InUse", Class::Permanent),
     (ANY, "SnapshotLimitExceeded", Class::Permanent),
     (ANY, "VolumeLimitExceeded", Class::Permanent),
@@ -180,8 +183,8 @@ mod tests {
             Class::Permanent,
             "UnsupportedOperation UnsupportedOperationException OperationNotPermitted InvalidParameter \
              InvalidParameterValue InvalidParameterCombination MissingParameter ValidationError FilterLimitExceeded \
-             InvalidSnapshot.InUse SnapshotLimitExceeded VolumeLimitExceeded InstanceLimitExceeded VcpuLimitExceeded \
-             MaxIOPSLimitExceeded LimitExceeded TagLimitExceeded",
+             InvalidZone.NotFound InvalidID InvalidSnapshot.InUse SnapshotLimitExceeded VolumeLimitExceeded \
+             InstanceLimitExceeded VcpuLimitExceeded MaxIOPSLimitExceeded LimitExceeded TagLimitExceeded",
         ),
         (Class::Unknown, "InternalError InternalFailure ServiceUnavailable Unavailable RequestTimeout"),
     ];
