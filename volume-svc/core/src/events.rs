@@ -2,7 +2,6 @@
 
 use crate::fact::{Fact, Side};
 use crate::progress;
-use crate::settings::Settings;
 use crate::state::{Host, Migration};
 use std::collections::BTreeMap;
 use tiershift_core::UnixMs;
@@ -17,7 +16,7 @@ pub(crate) fn placeholder(before: &Migration, now: UnixMs) -> ChangeEvent {
         source: Source::Volume,
         stage: before.stage.name().to_owned(),
         direction: before.direction,
-        permille: before.permille,
+        permille: before.permille(),
         eta_ms: 0,
         reads: Reads::Open,
         writes: Writes::Open,
@@ -27,13 +26,7 @@ pub(crate) fn placeholder(before: &Migration, now: UnixMs) -> ChangeEvent {
 }
 
 /// The public event of a fact.
-pub(crate) fn public(
-    before: &Migration,
-    after: &Migration,
-    fact: &Fact,
-    _settings: &Settings,
-    now: UnixMs,
-) -> ChangeEvent {
+pub(crate) fn public(before: &Migration, after: &Migration, fact: &Fact, now: UnixMs) -> ChangeEvent {
     let ends = matches!(fact, Fact::Opened | Fact::RolledBack | Fact::HandedOver { .. });
     let shown = if ends { before } else { after };
     let (permille, eta_ms) = if ends { (1_000, 0) } else { progress::of(after, now) };
@@ -45,7 +38,7 @@ pub(crate) fn public(
         source: Source::Volume,
         stage: shown.stage.name().to_owned(),
         direction: shown.direction,
-        permille: if shown.direction == before.direction { permille.max(before.permille) } else { permille },
+        permille: permille.max(after.shown.get(&shown.direction).copied().unwrap_or(0)),
         eta_ms,
         reads: reads(after),
         writes: writes(after),
@@ -72,10 +65,9 @@ pub fn reads(m: &Migration) -> Reads {
 pub fn writes(m: &Migration) -> Writes {
     let confirmed = m.gate.as_ref().is_some_and(|g| g.confirmed_at.is_some());
     match m.direction {
-        Direction::Settle => Writes::Open,
         Direction::Forward => m.stage.writes(),
         Direction::Undo if confirmed => Writes::Closed,
-        Direction::Undo => Writes::Open,
+        Direction::Undo | Direction::Settle => Writes::Open,
     }
 }
 
@@ -102,7 +94,8 @@ fn message(after: &Migration, fact: &Fact) -> String {
         .to_owned(),
         Fact::Progress { percent } => format!("{}: {percent} %", after.stage),
         Fact::TargetFailed { instance, reason } => {
-            format!("target {instance} failed ({reason}); taking the volume back from it")
+            let next = if after.at_target() { "taking the volume back from it" } else { "looking for another" };
+            format!("target {instance} failed ({reason}); {next}")
         }
         Fact::TargetDropped { instance, .. } => format!("target {instance} is given up"),
         Fact::GateRequested { .. } => "ready to move; waiting for the write gate".to_owned(),

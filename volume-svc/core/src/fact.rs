@@ -72,8 +72,9 @@ pub enum Outcome {
     Done(Done),
     /// It is established that it did not and will not happen.
     Refused(Trouble),
-    /// Nobody will ever say: a snapshot call that left no trace (one that appears later is garbage by its tag), or
-    /// a command to an agent that fell silent (the instance is condemned, and its end settles it).
+    /// Nobody will ever say: a snapshot call that left no trace (one that appears later is garbage by its tag), a
+    /// command to an agent that fell silent (the instance is condemned, and its end settles it), or an effect that
+    /// was open when an operator handed over.
     Abandoned,
 }
 
@@ -189,6 +190,11 @@ pub enum Fact {
         /// The target's zone and address as observed.
         private_ip: String,
     },
+    /// Behind the commit another target took the place of one that was lost: the registries name it now.
+    Rehomed {
+        /// Its address as observed.
+        private_ip: String,
+    },
     /// The target serves.
     Opened,
     /// The way back begins.
@@ -261,6 +267,7 @@ impl Fact {
             Self::GateConfirmed { .. } => "gate_confirmed",
             Self::WritesDrained { .. } => "writes_drained",
             Self::Committed { .. } => "committed",
+            Self::Rehomed { .. } => "rehomed",
             Self::Opened => "opened",
             Self::UndoBegun { .. } => "undo_begun",
             Self::RolledBack => "rolled_back",
@@ -299,6 +306,7 @@ impl Fact {
             | Self::Reserved { .. }
             | Self::TargetReady { .. }
             | Self::WritesDrained { .. }
+            | Self::Rehomed { .. }
             | Self::SnapshotCompleted { .. }
             | Self::SourceKept => false,
         }

@@ -1,9 +1,10 @@
 //! The migration machine: durable state and time in, the next durable write or command out. No I/O, no clock, no
 //! randomness; the shell in `volume-svc` has all three.
 //!
-//! Read in this order: `stage` (what happens when), `fact` (what is written down), `state` (what that means),
-//! `machine` (how it goes on), `resolve` (the life of one effect), `stages/` and `undo` (the rules), `requests`
-//! (what may be asked from outside), `registry` (which rows change), `plan` (whether it may start at all).
+//! Read in this order: `stage` (what happens when), `fact` (what is written down), `state` and `fold` (what that
+//! means), `machine` (how it goes on), `resolve/` (the life of one effect), `stages/` and `undo` (the rules), `watch`
+//! (instances that end meanwhile), `requests` (what may be asked from outside), `registry` (which rows change),
+//! `plan` (whether it may start at all). What it all comes to is printed in `tests/machine_table.txt`.
 
 pub mod effect;
 pub mod events;
@@ -18,6 +19,7 @@ pub mod registry;
 pub mod requests;
 mod resolve;
 pub mod scratch;
+mod seen;
 pub mod settings;
 pub mod stage;
 mod stages;
@@ -25,6 +27,7 @@ pub mod state;
 pub mod token;
 mod undo;
 pub mod view;
+mod watch;
 
 pub use machine::{Append, Machine, Next};
 pub use stages::preflight_ask;

@@ -3,19 +3,23 @@
 //! `next` is a pure function that never blocks and never acts. Its caller (the driver) appends what it says to
 //! append, runs what it says to run, feeds back what it heard (`heard`), and asks again. The table over all
 //! stages and events is `tests/machine_table.txt`; each stage's rules are in `stages/`, the way back in
-//! `undo.rs`, the life of one effect in `resolve.rs`, requests from outside in `requests.rs`.
+//! `undo.rs`, the life of one effect in `resolve/`, requests from outside in `requests.rs`.
 
 use crate::effect::{Answer, Command, Effect, Observe, Seen, Trouble};
 use crate::events;
 use crate::fact::{Entry, Fact, Party, SCHEMA, Spec};
-use crate::scratch::{Calls, Scratch, Streak};
+use crate::scratch::{Scratch, Streak};
 use crate::settings::Settings;
 use crate::stage::Stage;
-use crate::state::{Corrupt, Migration};
-use crate::{resolve, stages, token, undo};
+use crate::state::{Corrupt, Migration, attempt_key};
+use crate::{resolve, stages, token, undo, watch};
 use tiershift_core::event::Direction;
 use tiershift_core::ids::{ChangeId, InstanceId, WorkerId};
 use tiershift_core::{Reason, UnixMs};
+
+/// How often an effect is decided that there is no way around before a human is called. Five refusals at 5 s cover
+/// an agent that is restarting; what lasts longer does not mend itself.
+const TRIES_MAX: u32 = 5;
 
 /// What is to be done next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,8 +63,8 @@ impl Machine {
     pub fn load(id: &ChangeId, entries: &[Entry], settings: Settings, now: UnixMs) -> Result<Self, Corrupt> {
         let state = Migration::replay(id, entries)?;
         let mut scratch = Scratch::default();
-        if let Some(open) = state.open.as_ref().filter(|o| o.fence != state.fence) {
-            scratch.foreign = Some((open.effect.clone(), now));
+        if state.open.as_ref().is_some_and(|o| o.fence != state.fence) {
+            scratch.beware(&state, now);
         }
         Ok(Self { state, scratch, settings })
     }
@@ -74,14 +78,16 @@ impl Machine {
         if self.state.spec.is_none() || self.state.stuck.is_some() {
             return Next::Idle;
         }
-        if let Some(open) = &self.state.open {
-            return resolve::next(&turn, open);
+        if let Some(first) = conflict(&turn).or_else(|| watch::source_lost(&turn)) {
+            return first;
         }
-        match self.state.direction {
-            Direction::Forward => stages::next(&turn),
-            Direction::Undo => undo::next(&turn),
-            Direction::Settle => stages::settle::next(&turn),
-        }
+        let next = match (&self.state.open, self.state.direction) {
+            (Some(open), _) => resolve::next(&turn, open),
+            (None, Direction::Forward) => stages::next(&turn),
+            (None, Direction::Undo) => undo::next(&turn),
+            (None, Direction::Settle) => stages::settle::next(&turn),
+        };
+        watch::beside(&turn, next)
     }
 
     /// As `next`, but joins appends that follow each other at once into one transaction: the outcome of a step,
@@ -123,7 +129,7 @@ impl Machine {
                 // Two passes: the event shows the state after the fact, and the fact needs its sequence.
                 entry.public = Some(events::placeholder(&after, now));
                 next.apply(&entry)?;
-                entry.public = Some(events::public(&after, &next, &entry.fact, &self.settings, now));
+                entry.public = Some(events::public(&after, &next, &entry.fact, now));
                 next = after.clone();
             }
             next.apply(&entry)?;
@@ -135,33 +141,20 @@ impl Machine {
 
     /// The entries are durable.
     pub fn committed(&mut self, append: &Append) {
-        let had = self.state.open.as_ref().map(|o| o.n);
-        let stage = self.state.stage;
+        self.scratch.followed(&append.before, &append.after, &append.entries, true);
         self.state = append.after.clone();
-        let has = self.state.open.as_ref().map(|o| o.n);
-        if had != has {
-            let fresh = has.is_some();
-            self.scratch.calls = Calls { fresh, ..Calls::default() };
-            if !fresh {
-                self.scratch.foreign = self.scratch.foreign.take().filter(|(_, seen)| {
-                    append.entries.first().is_none_or(|e| e.at.since(*seen) < self.settings.turn_about_ms)
-                });
-            }
-            self.scratch.turned();
-        } else if stage != self.state.stage || append.before.direction != self.state.direction {
-            self.scratch.turned();
-        }
-        if append.entries.iter().any(|e| matches!(e.fact, Fact::Progress { .. } | Fact::Entered { .. })) {
-            self.scratch.shown_at = append.entries.last().map(|e| e.at);
-        }
     }
 
-    /// The journal was appended to by another (a request from outside): take its entries and keep what was seen.
+    /// The journal was appended to by another (a request from outside): take its entries and keep what was seen, as
+    /// far as it is not older than they are. After an error nothing was taken.
     pub fn caught_up(&mut self, entries: &[Entry]) -> Result<(), Corrupt> {
-        let known = self.state.seq;
-        for entry in entries.iter().filter(|e| e.seq > known) {
-            self.state.apply(entry)?;
+        let mut after = self.state.clone();
+        let fresh: Vec<Entry> = entries.iter().filter(|e| e.seq > self.state.seq).cloned().collect();
+        for entry in &fresh {
+            after.apply(entry)?;
         }
+        self.scratch.followed(&self.state, &after, &fresh, false);
+        self.state = after;
         Ok(())
     }
 
@@ -170,29 +163,23 @@ impl Machine {
         match answer {
             Answer::Effect { n, result } => {
                 if self.state.open.as_ref().is_some_and(|o| o.n == n) {
-                    self.scratch.calls.made += 1;
-                    self.scratch.calls.last_at = Some(now);
-                    self.scratch.calls.answer = Some(result);
-                    // What was read before the call is older than it.
-                    self.scratch.turned();
+                    self.scratch.called(now, result);
                 }
             }
             Answer::Seen { what, seen } => self.scratch.saw(now, what, seen),
         }
     }
 
-    /// An append was refused by something other than the journal's head: what it stood for is looked at again.
+    /// An append was refused by something other than the journal's head. A reservation or a permit is looked for
+    /// anew; anything else means that somebody else writes to our rows (H32).
     pub fn refused(&mut self, facts: &[Fact]) {
-        for fact in facts {
-            match fact {
-                Fact::Reserved { target } => {
-                    self.scratch.rejected.insert(target.instance.clone());
-                    self.scratch.forget(&Observe::Candidates);
-                }
-                Fact::GateRequested { .. } => self.scratch.forget(&Observe::Permits),
-                Fact::Committed { .. } => self.scratch.registry_conflict = true,
-                _ => {}
+        match facts {
+            [Fact::Reserved { target }] => {
+                self.scratch.rejected.insert(target.instance.clone());
+                self.scratch.forget(&Observe::Candidates);
             }
+            [Fact::GateRequested { .. }] => self.scratch.forget(&Observe::Permits),
+            _ => self.scratch.registry_conflict = true,
         }
     }
 
@@ -218,7 +205,24 @@ impl Machine {
 
 /// Facts whose transaction may be refused for a reason of its own.
 fn stands_alone(fact: &Fact) -> bool {
-    matches!(fact, Fact::Reserved { .. } | Fact::GateRequested { .. } | Fact::Committed { .. } | Fact::Done)
+    matches!(
+        fact,
+        Fact::Reserved { .. }
+            | Fact::GateRequested { .. }
+            | Fact::Committed { .. }
+            | Fact::Rehomed { .. }
+            // These two write no row of the registries, and must not be refused for the sake of one that does (H32).
+            | Fact::UndoBegun { .. }
+            | Fact::Stuck { .. }
+            | Fact::Done
+    )
+}
+
+/// H32: before the commit the migration turns back; if the way back is refused by a row too, or there is none, a
+/// human looks. Neither of these two appends writes a row of the registries.
+fn conflict(t: &Turn<'_>) -> Option<Next> {
+    let why = "a row of the registries or locks was written by somebody else";
+    t.s.registry_conflict.then(|| t.give_up(Reason::RegistryConflict, why))
 }
 
 /// Everything that a rule may look at, and the small words that rules are written with.
@@ -264,8 +268,32 @@ impl<'a> Turn<'a> {
             }
         }
         let attempt = self.m.attempts_of(&effect) + 1;
-        let token = token::token(&self.m.id, effect.name(), attempt);
+        let token = token::token(&self.m.id, &attempt_key(&effect), attempt);
         Next::Append(vec![Fact::Intent { n: self.m.intents + 1, effect, attempt, token, fence: self.m.fence }])
+    }
+
+    /// Decides an effect that there is no way around: after a refusal again and again, but at leisure and not for
+    /// ever. An operator's retry begins anew.
+    pub fn insist(&self, effect: Effect, reason: Reason) -> Next {
+        if let Some(trouble) = self.m.refused(&effect) {
+            if self.m.attempts_of(&effect) >= TRIES_MAX {
+                return Self::stuck(reason, format!("{} was refused {TRIES_MAX} times ({trouble:?})", effect.name()));
+            }
+            let ready = self.m.moved_at.plus(self.set.slow_gap_ms);
+            if self.now < ready {
+                return Next::Wait(ready);
+            }
+        }
+        self.intend(effect)
+    }
+
+    /// Ends the way forward: back while there is a way back, else a human.
+    pub fn give_up(&self, reason: Reason, detail: impl Into<String>) -> Next {
+        if self.m.direction == Direction::Forward && !self.m.is_committed() {
+            Self::turn_back(reason, detail)
+        } else {
+            Self::stuck(reason, detail)
+        }
     }
 
     /// Turns back.

@@ -138,7 +138,8 @@ pub struct Facts {
     pub target_group: Option<GroupFacts>,
     /// Idle instances of the target group in the volume's zone.
     pub idle: u32,
-    /// Whether the target's instance type is offered in the zone; none if that could not be read.
+    /// Whether the target's instance type is offered in the zone; none if that was not asked or could not be read:
+    /// then a launch tells, while nothing is blocked yet.
     pub type_offered: Option<bool>,
     /// Bytes of the graph with its subgraphs, from the engine; none if the agent did not answer.
     pub usage_bytes: Option<i64>,
@@ -192,7 +193,9 @@ pub fn judge(ask: &Ask, facts: &Facts) -> Verdict {
 
 fn volume(ask: &Ask, facts: &Facts, verdict: &mut Verdict) {
     let Some(volume) = &facts.volume else {
-        if facts.graph.is_some() {
+        if !facts.unreadable.is_empty() {
+            verdict.skip(Reason::VolumeShared, Reason::Unavailable);
+        } else if facts.graph.is_some() {
             verdict.add(Reason::VolumeNotFound, "graph.volume", None, None, "register the graph's volume first");
         } else {
             verdict.skip(Reason::VolumeShared, Reason::GraphNotFound);
@@ -220,18 +223,9 @@ fn volume(ask: &Ask, facts: &Facts, verdict: &mut Verdict) {
         );
     } else if ask.source_tier.as_ref().is_some_and(|t| *t != volume.tier) {
         let fix = format!("the registry says {}; reconcile the graph's tier first", volume.tier);
-        verdict.add(Reason::RegistryMismatch, "source_tier", None, None, fix);
+        verdict.add(Reason::TierMismatch, "source_tier", None, None, fix);
     }
-    if let Some(holder) = &volume.holder
-        && ask.migration.as_ref().is_none_or(|m| m.as_str() != holder)
-    {
-        let (reason, fix) = if volume.settling {
-            (Reason::Settling, format!("wait until {holder} has settled"))
-        } else {
-            (Reason::ChangeActive, format!("wait for {holder} or cancel it"))
-        };
-        verdict.add(reason, "volume.lock", None, None, fix);
-    }
+    held(ask, facts, volume, verdict);
     if volume.modifying {
         verdict.add(Reason::VolumeModifying, "volume", None, None, "wait until the volume's modification is completed");
     }
@@ -245,6 +239,23 @@ fn volume(ask: &Ask, facts: &Facts, verdict: &mut Verdict) {
         );
     }
     registry_agrees(facts, volume, verdict);
+}
+
+/// Nobody else has the volume's lock or its graph's row. Our own do not count.
+fn held(ask: &Ask, facts: &Facts, volume: &VolumeFacts, verdict: &mut Verdict) {
+    let other = |holder: &&String| ask.migration.as_ref().is_none_or(|m| m.as_str() != holder.as_str());
+    let of_row = || facts.graph.as_ref().and_then(|g| g.migration.as_ref());
+    if let Some(holder) = volume.holder.as_ref().filter(other) {
+        let (reason, fix) = if volume.settling {
+            (Reason::Settling, format!("wait until {holder} has settled"))
+        } else {
+            (Reason::ChangeActive, format!("wait for {holder} or cancel it"))
+        };
+        verdict.add(reason, "volume.lock", None, None, fix);
+    } else if let Some(holder) = of_row().filter(other) {
+        let fix = format!("the graph's row names {holder}, which holds no lock; run SyncRegistry");
+        verdict.add(Reason::RegistryMismatch, "graph.migration", None, None, fix);
+    }
 }
 
 /// EC2 agrees with the registries about where the volume is; a difference is never resolved by guessing (D-33).
@@ -362,13 +373,14 @@ fn capacity(ask: &Ask, facts: &Facts, verdict: &mut Verdict) {
         return;
     }
     if !group.zones.contains(zone) {
-        verdict.add(Reason::NoCapacity, "target.group", None, None, format!("{} has no subnet in {zone}", group.name));
+        let fix = format!("{} has no subnet in {zone}, which the volume cannot leave", group.name);
+        verdict.add(Reason::NoRoomInZone, "target.group", None, None, fix);
     } else if group.members >= group.max {
         let fix = format!("{} has no idle instance in {zone} and is at its largest size; raise it", group.name);
         verdict.add(Reason::NoCapacity, "target.group", Some(group.max), Some(group.members), fix);
     } else if facts.type_offered == Some(false) {
         let fix = format!("the instance type of {} is not offered in {zone}", group.name);
-        verdict.add(Reason::NoCapacity, "target.group", None, None, fix);
+        verdict.add(Reason::InstanceTypeNotOffered, "target.group", None, None, fix);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Progress and ETA, from the nominal durations of the stages and from how this migration has fared so far.
 //!
-//! Permille never falls within a direction (invariant 11; `Migration::apply` keeps the highest). An estimate is
+//! Permille never falls within a direction (invariant 11; `Migration::shown` keeps the highest). An estimate is
 //! for people: nothing but the write-block decision (H36) reads it.
 
 use crate::stage::Stage;
@@ -57,14 +57,14 @@ pub fn of(m: &Migration, now: UnixMs) -> (u32, i64) {
             let behind: i64 = path().filter(|s| *s < m.stage).map(Stage::nominal_ms).sum();
             let here = now.since(m.entered_at).min(m.stage.nominal_ms() * 9 / 10);
             let permille = ((behind + here) * 1_000 / whole).clamp(0, 999);
-            (u32::try_from(permille).unwrap_or(0).max(m.permille), forward_ms(m, now))
+            (u32::try_from(permille).unwrap_or(0).max(m.permille()), forward_ms(m, now))
         }
         Direction::Undo => {
             let left = undo_ms(m);
             let begun = m.undo.as_ref().map_or(now, |u| u.at);
             let spent = now.since(begun);
             let permille = (spent * 1_000 / (spent + left).max(1)).clamp(0, 999);
-            (u32::try_from(permille).unwrap_or(0).max(m.permille), left)
+            (u32::try_from(permille).unwrap_or(0).max(m.permille()), left)
         }
         Direction::Settle => (1_000, 0),
     }

@@ -104,8 +104,7 @@ fn fact(rows: &mut Rows, append: &Append, spec: &Spec, entry: &Entry, volume_fen
         }
         Fact::Reserved { target } => reserved(rows, spec, entry, target),
         Fact::Intent { effect: Effect::Terminate { instance, .. }, .. } => {
-            let set = ours(spec, "condemned", entry).with("status", "terminating");
-            rows.update(keys::instance_row(instance), set, &[], mine_or_nobodys(spec));
+            condemned(rows, &append.before, spec, entry, instance);
         }
         Fact::Outcome { outcome: Outcome::Done(_), .. } => moved(rows, append, spec, entry),
         Fact::TargetDropped { instance, .. }
@@ -115,13 +114,18 @@ fn fact(rows: &mut Rows, append: &Append, spec: &Spec, entry: &Entry, volume_fen
         {
             rows.update(keys::instance_row(instance), Item::default(), &TS, mine(spec));
         }
-        Fact::Committed { private_ip } => committed(rows, &append.before, spec, entry, private_ip),
-        Fact::RolledBack | Fact::HandedOver { side: Side::Source, .. } => settling(rows, spec),
+        Fact::Committed { private_ip } | Fact::Rehomed { private_ip } => {
+            committed(rows, &append.before, spec, entry, private_ip);
+        }
+        // The rows of graph and volume are left alone: a source that serves must not wait for a foreign writer.
+        Fact::RolledBack => settling(rows, spec),
+        Fact::HandedOver { side: Side::Source, .. } => {
+            attached(rows, spec, entry, &spec.source.instance);
+            settling(rows, spec);
+        }
         Fact::HandedOver { side: Side::Target, .. } => {
             let ip = append.before.target.as_ref().map_or("", |t| t.private_ip.as_str());
-            if append.before.committed_at.is_none() {
-                committed(rows, &append.before, spec, entry, ip);
-            }
+            committed(rows, &append.before, spec, entry, ip);
         }
         Fact::SourceKept => {
             let set = Item::default().with("status", "healthy").with("database_count", 0);
@@ -148,53 +152,77 @@ fn started(rows: &mut Rows, append: &Append, spec: &Spec, entry: &Entry, volume_
     let set = ours(spec, "migrating", entry);
     rows.update(keys::graph_row(&spec.graph), set.clone(), &[], mine_or_nobodys(spec));
     rows.update(keys::volume_row(&spec.volume), set, &[], mine_or_nobodys(spec));
+    // The commit will update it: that it is missing must show itself now, and not when the writes are blocked.
+    let mut conds = mine_or_nobodys(spec);
+    conds.push(Cond::Exists);
+    rows.push(Write::check(keys::instance_row(&spec.source.instance), conds));
 }
 
 fn reserved(rows: &mut Rows, spec: &Spec, entry: &Entry, target: &Party) {
-    let set = ours(spec, "reserved", entry);
     let key = keys::instance_row(&target.instance);
-    if !target.launched {
-        rows.update(key, set, &[], vec![Cond::absent("ts_migration")]);
-        return;
+    if target.launched {
+        let set = launched(spec, "reserved", entry).with("private_ip", target.private_ip.as_str());
+        rows.push(Write::upsert(key, set.with("status", "initializing"), &[], mine_or_nobodys(spec)));
+    } else {
+        rows.update(key, ours(spec, "reserved", entry), &[], vec![Cond::absent("ts_migration")]);
     }
-    // A launched instance has no row yet, unless it was quick to register itself: ours names it either way.
-    let set = set
-        .with("private_ip", target.private_ip.as_str())
+}
+
+/// The row of an instance that was launched for us. It has none yet, unless it was quick to register itself: ours
+/// names it either way.
+fn launched(spec: &Spec, state: &str, entry: &Entry) -> Item {
+    ours(spec, state, entry)
         .with("availability_zone", spec.zone.as_str())
         .with("tier", spec.target_tier.as_str())
         .with("cluster_tier", spec.target_tier.as_str())
-        .with("cluster_group", target.group.as_str())
+        .with("cluster_group", spec.target_group.as_str())
         .with("node_type", "writer")
-        .with("status", "initializing")
         .with("database_count", 0)
         .with("max_databases", 1)
-        .with("created_at", entry.at.0);
-    rows.push(Write::upsert(key, set, &[], mine_or_nobodys(spec)));
+        .with("created_at", entry.at.0)
+}
+
+/// Never reserved, claimed or used again (F4), and only if the row is this migration's (H16). One that was launched
+/// and never reserved gets a row by this, so that nobody reserves it meanwhile.
+fn condemned(rows: &mut Rows, before: &Migration, spec: &Spec, entry: &Entry, instance: &InstanceId) {
+    let key = keys::instance_row(instance);
+    if before.launched.as_ref() == Some(instance) {
+        let set = launched(spec, "condemned", entry).with("status", "terminating");
+        rows.push(Write::upsert(key, set, &[], mine_or_nobodys(spec)));
+    } else {
+        rows.update(key, ours(spec, "condemned", entry).with("status", "terminating"), &[], mine(spec));
+    }
 }
 
 /// The volume's row follows what was established, while the volume is ours.
 fn moved(rows: &mut Rows, append: &Append, spec: &Spec, entry: &Entry) {
     let Some(open) = append.before.open.as_ref() else { return };
-    let key = keys::volume_row(&spec.volume);
     match &open.effect {
-        Effect::Detach { .. } => {
-            // Not `available`: that would offer it to whoever boots next (D-20).
-            let set = Item::default().with("status", "detaching").with("last_detached", entry.at.0);
-            rows.update(key, set, &["instance_id"], mine(spec));
-        }
-        Effect::Attach { instance, .. } => {
-            let set = Item::default()
-                .with("status", "attached")
-                .with("instance_id", instance.as_str())
-                .with("last_attached", entry.at.0);
-            rows.update(key, set, &[], mine(spec));
-        }
+        Effect::Detach { .. } => freed(rows, spec, entry),
+        Effect::Attach { instance, .. } => attached(rows, spec, entry, instance),
         Effect::Terminate { instance, .. } => {
             let set = Item::default().with("status", "terminated").with("terminating_at", entry.at.0);
-            rows.update(keys::instance_row(instance), set, &TS, mine_or_nobodys(spec));
+            rows.update(keys::instance_row(instance), set, &TS, mine(spec));
+            if matches!(&append.before.place, Place::At { instance: at, .. } if at == instance) {
+                freed(rows, spec, entry);
+            }
         }
         _ => {}
     }
+}
+
+fn freed(rows: &mut Rows, spec: &Spec, entry: &Entry) {
+    // Not `available`: that would offer it to whoever boots next (D-20).
+    let set = Item::default().with("status", "detaching").with("last_detached", entry.at.0);
+    rows.update(keys::volume_row(&spec.volume), set, &["instance_id"], mine(spec));
+}
+
+fn attached(rows: &mut Rows, spec: &Spec, entry: &Entry, instance: &InstanceId) {
+    let set = Item::default()
+        .with("status", "attached")
+        .with("instance_id", instance.as_str())
+        .with("last_attached", entry.at.0);
+    rows.update(keys::volume_row(&spec.volume), set, &[], mine(spec));
 }
 
 fn committed(rows: &mut Rows, before: &Migration, spec: &Spec, entry: &Entry, private_ip: &str) {

@@ -3,7 +3,7 @@
 //! Each gives facts to append or a typed refusal, and changes nothing by itself. The append that writes them is
 //! what decides races: a confirmation and a deadline both want to move the journal's head, and one of them does.
 
-use crate::fact::{Fact, Resume, Side};
+use crate::fact::{Fact, Outcome, Resume, Side};
 use crate::machine::Machine;
 use crate::stage::Stage;
 use crate::state::{End, Place};
@@ -95,7 +95,8 @@ impl Machine {
         }
         if action == Resume::GoForward {
             let movable = m.place == Place::Free || m.at_target();
-            let ready = m.target_ready && m.target.as_ref().is_some_and(|t| !m.condemned.contains(&t.instance));
+            let sound = m.target.as_ref().is_some_and(|t| !m.condemned.contains(&t.instance));
+            let ready = m.target_ready && m.dropping.is_none() && sound;
             if m.direction != Direction::Undo || m.open.is_some() || !movable || !ready {
                 return refuse(
                     Reason::WrongState,
@@ -112,13 +113,23 @@ impl Machine {
         if m.stuck.is_none() {
             return refuse(Reason::NotStuck, "the migration is not stuck");
         }
-        match side {
-            Side::Source if m.committed_at.is_some() => {
-                refuse(Reason::WrongState, "the move is committed; only the target can be handed over")
-            }
-            Side::Target if m.target.is_none() => refuse(Reason::WrongState, "there is no target"),
-            _ => Ok(Granted::Append(vec![Fact::HandedOver { side, by: by.to_owned(), note: note.to_owned() }])),
+        if m.end.is_some() {
+            return refuse(Reason::WrongState, "where the graph serves is settled; only cleaning up is stuck: retry");
         }
+        match (side, &m.target) {
+            (Side::Source, _) if m.is_committed() => {
+                return refuse(Reason::WrongState, "the move is committed; only the target can be handed over");
+            }
+            (Side::Target, None) => return refuse(Reason::WrongState, "there is no target"),
+            (Side::Target, Some(target)) if m.condemned.contains(&target.instance) => {
+                return refuse(Reason::WrongState, "the target is condemned: it may be ended at any time");
+            }
+            (Side::Source | Side::Target, _) => {}
+        }
+        // What the open effect came to will never be told; where the volume is was just verified (F8).
+        let given_up = m.open.as_ref().map(|open| Fact::Outcome { n: open.n, outcome: Outcome::Abandoned });
+        let handed = Fact::HandedOver { side, by: by.to_owned(), note: note.to_owned() };
+        Ok(Granted::Append(given_up.into_iter().chain([handed]).collect()))
     }
 
     /// Another driver takes over; its fence must be above every fence of the volume.

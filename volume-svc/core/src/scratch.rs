@@ -4,6 +4,8 @@
 //! Durable state is `state.rs`.
 
 use crate::effect::{Done, Effect, Observe, Seen, Trouble};
+use crate::fact::{Entry, Fact};
+use crate::state::Migration;
 use std::collections::{BTreeMap, BTreeSet};
 use tiershift_core::UnixMs;
 use tiershift_core::ids::InstanceId;
@@ -35,6 +37,10 @@ pub struct Calls {
     pub fresh: bool,
     /// Calls made by this process.
     pub made: u32,
+    /// One of them may have been accepted although its answer does not say so.
+    pub doubtful: bool,
+    /// Since when no call was answered at all.
+    pub unanswered_since: Option<UnixMs>,
     /// When the last one was answered.
     pub last_at: Option<UnixMs>,
     /// The last answer.
@@ -48,11 +54,12 @@ pub struct Scratch {
     pub calls: Calls,
     /// By question.
     streaks: BTreeMap<Observe, Streak>,
-    /// An intent of another fence that was open when this driver loaded, and when it first saw it (F6).
+    /// An intent of another fence that was open when this driver loaded, and when it first saw it (F6). Kept also
+    /// when the intent is resolved: its stale call may come later all the same.
     pub foreign: Option<(Effect, UnixMs)>,
     /// Candidates whose reservation was refused.
     pub rejected: BTreeSet<InstanceId>,
-    /// The commit was refused by a row of the registries.
+    /// An append was refused by a row of the registries or locks: somebody else writes there (H32).
     pub registry_conflict: bool,
     /// When progress was last shown.
     pub shown_at: Option<UnixMs>,
@@ -82,8 +89,57 @@ impl Scratch {
         self.streaks.remove(what);
     }
 
-    /// Something was appended: what was seen before it may be older than it.
-    pub fn turned(&mut self) {
-        self.streaks.clear();
+    /// Something was appended or called: what was seen before it may be older than it. That an instance has ended
+    /// stays true whatever is done.
+    fn turned(&mut self) {
+        self.streaks.retain(|_, streak| matches!(&streak.seen, Seen::Instance(seen) if seen.terminated));
+    }
+
+    /// A call of the open intent was answered, or was not.
+    pub(crate) fn called(&mut self, now: UnixMs, result: Result<Done, Trouble>) {
+        let calls = &mut self.calls;
+        calls.made += 1;
+        calls.last_at = Some(now);
+        let unanswered = result == Err(Trouble::Unknown);
+        // Accepted is no doubt: what it leads to is read. Only silence leaves it open whether it was accepted.
+        calls.doubtful |= unanswered;
+        calls.unanswered_since = if unanswered { calls.unanswered_since.or(Some(now)) } else { None };
+        calls.answer = Some(result);
+        self.turned();
+    }
+
+    /// Entries became durable, ours or another's: the state went from `before` to `after`.
+    pub(crate) fn followed(&mut self, before: &Migration, after: &Migration, entries: &[Entry], ours: bool) {
+        let (had, has) = (before.open.as_ref().map(|o| o.n), after.open.as_ref().map(|o| o.n));
+        if had != has {
+            self.calls = Calls { fresh: ours && has.is_some(), ..Calls::default() };
+            self.turned();
+        } else if before.stage != after.stage || before.direction != after.direction {
+            self.turned();
+        }
+        if before.direction != after.direction {
+            // Turning back writes other rows: they may be refused for themselves.
+            self.registry_conflict = false;
+        }
+        for entry in entries {
+            match &entry.fact {
+                Fact::Progress { .. } | Fact::Entered { .. } => self.shown_at = Some(entry.at),
+                Fact::TakenOver { .. } => self.beware(before, entry.at),
+                // What an operator mended is looked at as after a restart.
+                Fact::Resumed { .. } => {
+                    let foreign = self.foreign.take();
+                    *self = Self { foreign, ..Self::default() };
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Another fence's intent is open: its call may still come (F6).
+    pub(crate) fn beware(&mut self, m: &Migration, seen_at: UnixMs) {
+        if let Some(open) = &m.open {
+            self.foreign = Some((open.effect.clone(), seen_at));
+            self.calls = Calls::default();
+        }
     }
 }

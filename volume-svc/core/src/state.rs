@@ -128,6 +128,15 @@ pub struct Stuck {
     pub at: UnixMs,
 }
 
+/// The last effect's refusal. It is about that effect and says nothing of any other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Which effect.
+    pub effect: Effect,
+    /// Why.
+    pub trouble: Trouble,
+}
+
 /// How the customer's part ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -173,8 +182,10 @@ pub struct Migration {
     pub devices_used: BTreeSet<(InstanceId, String)>,
     /// The source's engine.
     pub source_host: Host,
-    /// Why the last effect was refused, if it was.
-    pub refusal: Option<Trouble>,
+    /// The last effect's refusal, if it was refused.
+    pub refusal: Option<Refusal>,
+    /// Instances whose agent fell silent under a command.
+    pub silent: BTreeSet<InstanceId>,
     /// The instance that a launch gave and that is not reserved yet.
     pub launched: Option<InstanceId>,
     /// The target, once reserved.
@@ -187,6 +198,8 @@ pub struct Migration {
     pub dropping: Option<Reason>,
     /// Targets given up so far and why: to be ended or returned to the pool.
     pub dropped: Vec<(Party, Reason)>,
+    /// How many of them were given up while the volume was offline.
+    pub dropped_offline: u32,
     /// Instances with an intent to terminate: never used again (F4).
     pub condemned: BTreeSet<InstanceId>,
     /// Instances whose end is established.
@@ -235,8 +248,12 @@ pub struct Migration {
     pub source_kept: bool,
     /// When nothing was owed any more.
     pub done_at: Option<UnixMs>,
-    /// Highest progress shown in this direction.
-    pub permille: u32,
+    /// An operator turned an undo around: the write-block limit has had its say.
+    pub forced: bool,
+    /// Highest per cent shown of the present stage.
+    pub percent: u32,
+    /// Highest progress shown, by direction: it never falls in one, not even when it is taken up again (invariant 11).
+    pub shown: BTreeMap<Direction, u32>,
 }
 
 impl Migration {
@@ -268,12 +285,14 @@ impl Migration {
             devices_used: BTreeSet::new(),
             source_host: Host::Serving,
             refusal: None,
+            silent: BTreeSet::new(),
             launched: None,
             target: None,
             target_ready: false,
             target_host: Host::Unmounted,
             dropping: None,
             dropped: Vec::new(),
+            dropped_offline: 0,
             condemned: BTreeSet::new(),
             terminated: BTreeSet::new(),
             protected: BTreeSet::new(),
@@ -298,7 +317,9 @@ impl Migration {
             kept_on_termination: false,
             source_kept: false,
             done_at: None,
-            permille: 0,
+            forced: false,
+            percent: 0,
+            shown: BTreeMap::new(),
         }
     }
 
@@ -325,7 +346,37 @@ impl Migration {
         self.attempts.get(&attempt_key(effect)).copied().unwrap_or(0)
     }
 
-    /// The scope of the last drain of the source, once decided.
+    /// Why this effect (on this instance, whatever the device) was refused, if it was the last one and was.
+    pub fn refused(&self, effect: &Effect) -> Option<Trouble> {
+        let refusal = self.refusal.as_ref()?;
+        (attempt_key(&refusal.effect) == attempt_key(effect)).then_some(refusal.trouble)
+    }
+
+    /// Highest progress shown in the present direction.
+    pub fn permille(&self) -> u32 {
+        self.shown.get(&self.direction).copied().unwrap_or(0)
+    }
+
+    /// Behind the point of no return: from here it only goes on.
+    pub fn is_committed(&self) -> bool {
+        self.committed_at.is_some()
+    }
+
+    /// The device by which an instance was last given the volume.
+    pub(crate) fn device_on(&self, instance: &InstanceId) -> String {
+        match &self.place {
+            Place::At { instance: at, device } if at == instance => device.clone(),
+            _ => self
+                .devices_used
+                .iter()
+                .filter(|(on, _)| on == instance)
+                .map(|(_, device)| device.clone())
+                .next_back()
+                .unwrap_or_else(|| self.spec.as_ref().map(|s| s.device.clone()).unwrap_or_default()),
+        }
+    }
+
+    /// Whether a drain of that scope was ever decided.
     pub fn drained(&self, scope: Scope) -> bool {
         let name = if scope == Scope::All { "drain_all" } else { "drain_writes" };
         self.attempts.keys().any(|k| k.starts_with(name))
@@ -352,5 +403,5 @@ pub(crate) fn attempt_key(effect: &Effect) -> String {
         Effect::DeleteSnapshot { snapshot } => snapshot.as_str(),
         Effect::Snapshot { .. } | Effect::Launch { .. } | Effect::TagVolume { .. } => "",
     };
-    format!("{}/{on}", effect.name())
+    if on.is_empty() { effect.name().to_owned() } else { format!("{}/{on}", effect.name()) }
 }

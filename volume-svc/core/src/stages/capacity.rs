@@ -1,41 +1,66 @@
 //! Capacity: an instance of the target tier in the volume's zone, reserved from the pool or launched, and proven
-//! before anything of the customer is touched (rule 37).
+//! before anything of the customer is touched (rule 37). One that cannot be proven is given up for the next.
 //!
-//! `prove` and `candidates` also serve the replacement of a target that failed (`attach.rs`).
+//! `prove` and `obtain` also serve the replacement of a target that failed (`attach.rs`).
 
+use super::attach::{drop_target, fail_target};
 use crate::effect::{Candidate, Effect, InstanceSeen, Observe, Seen, Trouble};
 use crate::fact::{Fact, Party, Spec};
 use crate::machine::{Next, Turn};
 use crate::stage::Stage;
+use crate::watch;
 use tiershift_core::Reason;
 use tiershift_core::ids::InstanceId;
 
-/// Launches that may fail by themselves (capacity apart) before the change is given up.
+/// Launches whose instances may die or not be usable before the change is given up.
 const LAUNCHES_MAX: u32 = 2;
+
+/// Idle instances that may turn out not to be usable before one is launched: more of the same pool are no better.
+const IDLE_MAX: usize = 3;
+
+/// How long an idle instance, just seen healthy, may take to prove it once it is ours.
+const PROOF_MS: i64 = 60_000;
 
 pub(crate) fn next(t: &Turn<'_>) -> Next {
     let Some(spec) = t.spec() else { return Next::Idle };
-    if t.m.target.is_some() {
-        if t.m.target_ready {
-            return Turn::enter(Stage::Gate);
-        }
-        return prove(t, spec).unwrap_or_else(|reason| Turn::turn_back(reason, "the target is not usable"));
+    if let Some(reason) = t.m.dropping {
+        return drop_target(t, reason);
+    }
+    if t.m.target_ready {
+        return Turn::enter(Stage::Gate);
     }
     if t.in_stage_ms() >= t.set.capacity_ms {
-        return Turn::turn_back(Reason::NoCapacity, "no target instance was ready in time");
+        return Turn::turn_back(last_reason(t), "no target instance was ready in time");
     }
-    if let Some(launched) = &t.m.launched {
-        return launched_one(t, spec, launched);
+    match t.target() {
+        Some(target) => prove(t, spec, target),
+        None => obtain(t, spec),
     }
+}
+
+/// Why the last target was given up, else that there was none.
+pub(crate) fn last_reason(t: &Turn<'_>) -> Reason {
+    t.m.dropped.last().map_or(Reason::NoCapacity, |(_, reason)| *reason)
+}
+
+/// Reserves an idle instance, else launches one.
+pub(crate) fn obtain(t: &Turn<'_>, spec: &Spec) -> Next {
     let launch = Effect::Launch { group: spec.target_group.clone(), zone: spec.zone.clone() };
-    if t.m.refusal.is_some() && t.m.attempts_of(&launch) > 0 {
-        return refused_launch(t, launch);
+    if let Some(launched) = &t.m.launched {
+        return launched_one(t, spec, launched, launch);
     }
-    match candidates(t) {
-        Err(wait) => wait,
-        Ok(Some(candidate)) => reserve(spec, candidate),
-        Ok(None) => t.intend(launch),
+    if let Some(trouble) = t.m.refused(&launch) {
+        return refused_launch(t, launch, trouble);
     }
+    let tried = t.m.dropped.iter().filter(|(party, _)| !party.launched).count();
+    if tried < IDLE_MAX {
+        match candidates(t) {
+            Err(wait) => return wait,
+            Ok(Some(candidate)) => return reserve(spec, candidate),
+            Ok(None) => {}
+        }
+    }
+    launch_again(t, launch)
 }
 
 /// The first idle instance that was not refused, condemned or dropped; `Err` while that is not known.
@@ -44,6 +69,7 @@ pub(crate) fn candidates<'a>(t: &Turn<'a>) -> Result<Option<&'a Candidate>, Next
         Some(Seen::Candidates(list)) => Ok(list.iter().find(|c| {
             !t.s.rejected.contains(&c.instance)
                 && !t.m.condemned.contains(&c.instance)
+                && !t.m.is_source(&c.instance)
                 && !t.m.dropped.iter().any(|(p, _)| p.instance == c.instance)
         })),
         _ => Err(t.ask(Observe::Candidates, t.set.retry_ms)),
@@ -55,10 +81,18 @@ pub(crate) fn reserve(spec: &Spec, candidate: &Candidate) -> Next {
     Next::Append(vec![Fact::Reserved { target: Party::reserved(candidate, &spec.target_group) }])
 }
 
-/// Capacity comes back in minutes or not at all: asked again with growing gaps while the source still serves.
-fn refused_launch(t: &Turn<'_>, launch: Effect) -> Next {
-    if t.m.refusal != Some(Trouble::NoCapacity) {
-        return Turn::turn_back(Reason::NoCapacity, "the launch was refused");
+fn launch_again(t: &Turn<'_>, launch: Effect) -> Next {
+    if t.m.attempts_of(&launch) >= LAUNCHES_MAX {
+        return t.give_up(last_reason(t), "launched instances did not become usable");
+    }
+    t.intend(launch)
+}
+
+/// Capacity comes back in minutes or not at all: asked again with growing gaps, before the gate while the source
+/// still serves, behind the commit because there is no other way.
+fn refused_launch(t: &Turn<'_>, launch: Effect, trouble: Trouble) -> Next {
+    if trouble != Trouble::NoCapacity {
+        return t.give_up(Reason::NoCapacity, format!("the launch was refused ({trouble:?})"));
     }
     let gap_ms = match t.m.attempts_of(&launch) {
         0 | 1 => 60_000,
@@ -67,76 +101,71 @@ fn refused_launch(t: &Turn<'_>, launch: Effect) -> Next {
         _ => 600_000,
     };
     let ready = t.m.moved_at.plus(gap_ms);
-    let end = t.m.entered_at.plus(t.set.capacity_ms);
-    if ready > end {
-        return Turn::turn_back(Reason::NoCapacity, "EC2 has no capacity of this type in the zone");
+    let limit_ms = if t.m.is_committed() { t.set.undo_step_ms } else { t.set.capacity_ms };
+    if ready > t.m.entered_at.plus(limit_ms) {
+        return t.give_up(Reason::NoCapacity, "EC2 has no capacity of this type in the zone");
     }
     if t.now < ready { Next::Wait(ready) } else { t.intend(launch) }
 }
 
 /// A launched instance becomes the target once EC2 shows where it is.
-fn launched_one(t: &Turn<'_>, spec: &Spec, launched: &InstanceId) -> Next {
+fn launched_one(t: &Turn<'_>, spec: &Spec, launched: &InstanceId, launch: Effect) -> Next {
+    if t.s.rejected.contains(launched) {
+        return t.give_up(Reason::RegistryConflict, format!("the row of {launched} belongs to somebody else"));
+    }
     let what = Observe::Instance { instance: launched.clone() };
-    if let Some(streak) = t.seen(&what)
-        && let Seen::Instance(seen) = &streak.seen
+    if let Some(Seen::Instance(seen)) = t.seen(&what).map(|s| &s.seen)
+        && let (false, Some(ip)) = (seen.terminated, &seen.private_ip)
     {
-        if let (false, Some(ip)) = (seen.terminated, &seen.private_ip) {
-            let target = Party {
-                instance: launched.clone(),
-                private_ip: ip.clone(),
-                endpoint_url: None,
-                group: spec.target_group.clone(),
-                launched: true,
-            };
-            return Next::Append(vec![Fact::Reserved { target }]);
-        }
-        // Not visible yet reads like gone; only three reads over 30 s make it so (rule 14).
-        if seen.terminated && streak.holds(3, 30_000) {
-            let launch = Effect::Launch { group: spec.target_group.clone(), zone: spec.zone.clone() };
-            if t.m.attempts_of(&launch) >= LAUNCHES_MAX {
-                return Turn::turn_back(Reason::NoCapacity, "launched instances did not live");
-            }
-            return t.intend(launch);
-        }
+        let target = Party {
+            instance: launched.clone(),
+            private_ip: ip.clone(),
+            endpoint_url: None,
+            group: spec.target_group.clone(),
+            launched: true,
+        };
+        return Next::Append(vec![Fact::Reserved { target }]);
+    }
+    if watch::is_gone(t, launched) {
+        return launch_again(t, launch);
     }
     t.ask(what, t.set.retry_ms)
 }
 
 /// Until the target is in service in its group, protected, empty, and runs what the source runs.
-pub(crate) fn prove(t: &Turn<'_>, spec: &Spec) -> Result<Next, Reason> {
-    let Some(target) = t.target() else { return Err(Reason::NoCapacity) };
-    let what = Observe::Instance { instance: target.instance.clone() };
-    if let Some(streak) = t.seen(&what)
-        && let Seen::Instance(seen) = &streak.seen
+pub(crate) fn prove(t: &Turn<'_>, spec: &Spec, target: &Party) -> Next {
+    let instance = &target.instance;
+    if watch::is_gone(t, instance) {
+        return fail_target(target, Reason::TargetLost);
+    }
+    let what = Observe::Instance { instance: instance.clone() };
+    if let Some(Seen::Instance(seen)) = t.seen(&what).map(|s| &s.seen)
+        && let Some(engine) = usable(seen, spec)
     {
-        if seen.terminated && streak.holds(3, 30_000) {
-            return Err(Reason::TargetLost);
+        if *engine != spec.engine {
+            return fail_target(target, Reason::EngineMismatch);
         }
-        if usable(seen, spec) {
-            let engine = seen.engine.as_ref().ok_or(Reason::AgentUnreachable)?;
-            if *engine != spec.engine {
-                return Err(Reason::EngineMismatch);
-            }
-            if seen.protected || t.m.protected.contains(&target.instance) {
-                return Ok(Next::Append(vec![Fact::TargetReady { engine: engine.clone() }]));
-            }
-            if t.m.refusal.is_some() {
-                return Err(Reason::GroupNotReady);
-            }
-            return Ok(t.intend(Effect::Protect { group: target.group.clone(), instance: target.instance.clone() }));
+        if seen.protected || t.m.protected.contains(instance) {
+            return Next::Append(vec![Fact::TargetReady { engine: engine.clone() }]);
         }
+        let protect = Effect::Protect { group: target.group.clone(), instance: instance.clone() };
+        if t.m.refused(&protect).is_some() {
+            return fail_target(target, Reason::GroupNotReady);
+        }
+        return t.intend(protect);
     }
-    if t.in_stage_ms() >= t.set.capacity_ms {
-        return Err(Reason::NoCapacity);
+    if !target.launched && t.now.since(t.m.moved_at) >= PROOF_MS {
+        return fail_target(target, Reason::AgentUnreachable);
     }
-    Ok(t.ask(what, t.set.retry_ms))
+    t.ask(what, t.set.retry_ms)
 }
 
-fn usable(seen: &InstanceSeen, spec: &Spec) -> bool {
-    seen.running
+/// What its agent runs, if the instance could take the volume now.
+pub(crate) fn usable<'a>(seen: &'a InstanceSeen, spec: &Spec) -> Option<&'a crate::effect::Engine> {
+    let fits = seen.running
         && seen.in_service
         && seen.data_volumes == 0
         && seen.group.as_ref() == Some(&spec.target_group)
-        && seen.zone.as_ref() == Some(&spec.zone)
-        && seen.engine.is_some()
+        && seen.zone.as_ref() == Some(&spec.zone);
+    seen.engine.as_ref().filter(|_| fits)
 }

@@ -8,15 +8,13 @@ use crate::fact::Fact;
 use crate::machine::{Next, Turn};
 use crate::stage::Stage;
 use tiershift_core::Reason;
+use tiershift_core::ids::InstanceId;
 
 pub(crate) fn writes(t: &Turn<'_>) -> Next {
     let Some(spec) = t.spec() else { return Next::Idle };
     let source = &spec.source.instance;
-    if !t.m.drained(Scope::Writes) {
-        return t.intend(Effect::Drain { instance: source.clone(), scope: Scope::Writes });
-    }
-    if let Some(back) = refused_or_late(t) {
-        return back;
+    if let Some(first) = shut(t, source, Scope::Writes) {
+        return first;
     }
     if !empty(t, &Observe::Writers { instance: source.clone() }) {
         return t.ask(Observe::Writers { instance: source.clone() }, t.set.zero_gap_ms);
@@ -35,11 +33,8 @@ pub(crate) fn writes(t: &Turn<'_>) -> Next {
 pub(crate) fn reads(t: &Turn<'_>) -> Next {
     let Some(spec) = t.spec() else { return Next::Idle };
     let source = &spec.source.instance;
-    if !t.m.drained(Scope::All) {
-        return t.intend(Effect::Drain { instance: source.clone(), scope: Scope::All });
-    }
-    if let Some(back) = refused_or_late(t) {
-        return back;
+    if let Some(first) = shut(t, source, Scope::All) {
+        return first;
     }
     let connections = Observe::Connections { instance: source.clone() };
     if empty(t, &connections) {
@@ -52,11 +47,15 @@ fn empty(t: &Turn<'_>, what: &Observe) -> bool {
     t.seen(what).is_some_and(|s| s.seen == Seen::Count(0) && s.holds(2, t.set.zero_gap_ms))
 }
 
-fn refused_or_late(t: &Turn<'_>) -> Option<Next> {
-    if t.m.refusal.is_some() {
+/// What comes before the counts: the deadline, and the door.
+fn shut(t: &Turn<'_>, source: &InstanceId, scope: Scope) -> Option<Next> {
+    let drain = Effect::Drain { instance: source.clone(), scope };
+    if t.m.refused(&drain).is_some() {
         return Some(Turn::turn_back(Reason::DrainTimeout, "the source's agent refused to drain"));
     }
     let confirmed_at = t.m.gate.as_ref().and_then(|g| g.confirmed_at)?;
-    (t.now.since(confirmed_at) >= t.set.drain_ms)
-        .then(|| Turn::turn_back(Reason::DrainTimeout, "connections did not end within the drain deadline"))
+    if t.now.since(confirmed_at) >= t.set.drain_ms {
+        return Some(Turn::turn_back(Reason::DrainTimeout, "connections did not end within the drain deadline"));
+    }
+    (!t.m.drained(scope)).then(|| t.intend(drain))
 }

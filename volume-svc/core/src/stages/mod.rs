@@ -1,6 +1,6 @@
 //! The way forward: one file a stage, each a function from what is known and seen to the next thing to do.
 //!
-//! A stage is entered with no intent open (`resolve.rs` sees to that) and left by an `Entered` of the next. What
+//! A stage is entered with no intent open (`resolve/` sees to that) and left by an `Entered` of the next. What
 //! holds for every stage (the write-block limit, the lost source) stands here. The way back is `undo.rs`.
 
 pub(crate) mod adopt;
@@ -51,7 +51,7 @@ pub(crate) fn next(t: &Turn<'_>) -> Next {
 fn write_block(t: &Turn<'_>) -> Option<Next> {
     let confirmed_at = t.m.gate.as_ref()?.confirmed_at?;
     let limit_ms = t.spec()?.max_write_block_ms;
-    if t.m.committed_at.is_some() || t.m.at_target() || t.now.since(confirmed_at) < limit_ms {
+    if t.m.is_committed() || t.m.forced || t.m.at_target() || t.now.since(confirmed_at) < limit_ms {
         return None;
     }
     let (on, back) = (progress::forward_ms(t.m, t.now), progress::undo_ms(t.m));
@@ -63,21 +63,21 @@ fn write_block(t: &Turn<'_>) -> Option<Next> {
 /// The source's engine stops, syncs and unmounts, and its agent remembers that on its own disk (H13).
 fn release(t: &Turn<'_>) -> Next {
     let Some(spec) = t.spec() else { return Next::Idle };
-    match (t.m.source_host, t.m.refusal) {
+    let release = Effect::Release { instance: spec.source.instance.clone() };
+    match (t.m.source_host, t.m.refused(&release)) {
         (Host::Unmounted, _) => Turn::enter(Stage::FinalSnapshot),
-        (Host::Closed, Some(_)) => {
-            Turn::turn_back(Reason::ReleaseFailed, "the source's agent could not unmount the volume")
-        }
-        _ => t.intend(Effect::Release { instance: spec.source.instance.clone() }),
+        (_, Some(_)) => Turn::turn_back(Reason::ReleaseFailed, "the source's agent could not unmount the volume"),
+        (_, None) => t.intend(release),
     }
 }
 
 /// Taken when nothing can change any more; its point in time is the call, so nobody waits for its end (rule 19).
 fn final_snapshot(t: &Turn<'_>) -> Next {
-    match (&t.m.last, t.m.refusal) {
+    let snapshot = Effect::Snapshot { purpose: Purpose::Final };
+    match (&t.m.last, t.m.refused(&snapshot)) {
         (Some(_), _) => Turn::enter(Stage::Detach),
         (None, Some(_)) => Turn::turn_back(Reason::SnapshotFailed, "the final snapshot was refused"),
-        (None, None) => t.intend(Effect::Snapshot { purpose: Purpose::Final }),
+        (None, None) => t.intend(snapshot),
     }
 }
 
@@ -95,10 +95,11 @@ fn detach(t: &Turn<'_>) -> Next {
             if !proven {
                 return Turn::turn_back(Reason::Internal, "the detach was reached without its preconditions");
             }
-            if t.m.refusal.is_some() {
+            let detach = Effect::Detach { instance: instance.clone(), device: device.clone() };
+            if t.m.refused(&detach).is_some() {
                 return Turn::turn_back(Reason::DetachFailed, "EC2 refused the detach");
             }
-            t.intend(Effect::Detach { instance: instance.clone(), device: device.clone() })
+            t.intend(detach)
         }
         Place::At { instance, .. } => {
             Turn::stuck(Reason::ForeignHolder, format!("the volume is attached to {instance}"))
@@ -106,15 +107,18 @@ fn detach(t: &Turn<'_>) -> Next {
     }
 }
 
-/// One transaction over the journal, the locks and the registries: the point of no return.
+/// One transaction over the journal, the locks and the registries: the point of no return. When a target is
+/// replaced behind it, a second one names the new target.
 fn commit(t: &Turn<'_>) -> Next {
-    if t.s.registry_conflict {
-        return Turn::turn_back(Reason::RegistryConflict, "a registry row was written by somebody else");
-    }
     match t.target() {
         Some(target) if t.m.at_target() && t.m.target_host == Host::Adopted => {
-            Next::Append(vec![Fact::Committed { private_ip: target.private_ip.clone() }])
+            let private_ip = target.private_ip.clone();
+            Next::Append(vec![if t.m.is_committed() {
+                Fact::Rehomed { private_ip }
+            } else {
+                Fact::Committed { private_ip }
+            }])
         }
-        _ => Turn::turn_back(Reason::Internal, "the commit was reached without an adopted target"),
+        _ => t.give_up(Reason::Internal, "the commit was reached without an adopted target"),
     }
 }

@@ -1,35 +1,39 @@
 //! Open: behind the commit the target opens its door; there is no way back, only on. `Opened` is what opens the
 //! other side's gate.
+//!
+//! A target that has ended is replaced: Attach and Adopt run again with another. One that is merely silent is not:
+//! its door may be open, and what it acknowledged would end with it.
 
-use super::adopt::PROBES;
+use super::{adopt, attach};
 use crate::effect::{AgentState, Effect, Observe, Seen};
 use crate::fact::Fact;
 use crate::machine::{Next, Turn};
 use crate::state::Host;
+use crate::watch;
 use tiershift_core::Reason;
 
 pub(crate) fn next(t: &Turn<'_>) -> Next {
-    let Some(target) = t.target() else { return Turn::stuck(Reason::TargetLost, "there is no target to open") };
-    if t.m.target_host != Host::Serving {
-        if t.m.refusal.is_some() {
-            return Turn::stuck(Reason::TargetLost, "the target's agent refused to open its door");
-        }
-        return t.intend(Effect::Resume { instance: target.instance.clone() });
+    if let Some(reason) = t.m.dropping {
+        return attach::drop_target(t, reason);
     }
-    let agent = Observe::AgentVolume { instance: target.instance.clone() };
-    let probe = Observe::Probe { instance: target.instance.clone() };
+    let Some(target) = t.target() else { return Turn::stuck(Reason::TargetLost, "there is no target to open") };
+    let instance = &target.instance;
+    if watch::is_gone(t, instance) {
+        return attach::fail_target(target, Reason::TargetLost);
+    }
+    if t.m.target_host != Host::Serving {
+        return t.insist(Effect::Resume { instance: instance.clone() }, Reason::TargetLost);
+    }
+    let agent = Observe::AgentVolume { instance: instance.clone() };
+    let probe = Observe::Probe { instance: instance.clone() };
     let serving =
         matches!(t.seen(&agent).map(|s| &s.seen), Some(Seen::AgentVolume(v)) if v.state == AgentState::Serving);
-    // A write that was admitted before the gate closed may still land now, so more than the reference is right.
-    let reads = t.seen(&probe).is_some_and(|s| match &s.seen {
-        Seen::Probe(p) => t.m.reference.as_ref().is_none_or(|r| p.nodes >= r.nodes) && s.reads >= PROBES,
-        _ => false,
-    });
-    if serving && reads {
+    if serving && adopt::agreed(t, &probe).is_some_and(|p| adopt::matches(t, p)) {
         return Next::Append(vec![Fact::Opened]);
     }
-    if t.in_stage_ms() >= t.set.undo_step_ms {
+    let (what, gap_ms) = if serving { (probe, t.set.probe_gap_ms) } else { (agent, t.set.agent_gap_ms) };
+    if t.in_stage_ms() >= t.set.undo_step_ms && t.seen(&what).is_some() {
         return Turn::stuck(Reason::TargetLost, "the target does not serve behind the commit");
     }
-    if serving { t.ask(probe, t.set.probe_gap_ms) } else { t.ask(agent, t.set.agent_gap_ms) }
+    t.ask(what, gap_ms)
 }

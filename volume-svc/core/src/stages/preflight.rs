@@ -32,11 +32,12 @@ pub(crate) fn next(t: &Turn<'_>) -> Next {
             if t.m.protected.contains(&spec.source.instance) {
                 return Turn::enter(Stage::SafetySnapshot);
             }
-            if t.m.refusal.is_some() {
+            let source = &spec.source;
+            let protect = Effect::Protect { group: source.group.clone(), instance: source.instance.clone() };
+            if t.m.refused(&protect).is_some() {
                 return Turn::turn_back(Reason::GroupNotReady, "the source could not be protected from scale-in");
             }
-            let source = &spec.source;
-            return t.intend(Effect::Protect { group: source.group.clone(), instance: source.instance.clone() });
+            return t.intend(protect);
         }
     } else if t.m.protected.contains(&spec.source.instance) {
         // Read, judged and protected before a restart.

@@ -7,15 +7,16 @@ use crate::machine::{Next, Turn};
 use crate::stage::Stage;
 use tiershift_core::Reason;
 
-/// How often watchers hear of a slow stage.
+/// How often watchers hear of a slow stage, if there is anything new: at most a hundred times a stage.
 const SHOW_EVERY_MS: i64 = 15_000;
 
 pub(crate) fn next(t: &Turn<'_>) -> Next {
     let Some(safety) = &t.m.safety else {
-        if t.m.refusal.is_some() && t.m.attempts_of(&Effect::Snapshot { purpose: Purpose::Safety }) > 0 {
+        let snapshot = Effect::Snapshot { purpose: Purpose::Safety };
+        if t.m.refused(&snapshot).is_some() {
             return Turn::turn_back(Reason::SnapshotFailed, "the safety snapshot was refused");
         }
-        return t.intend(Effect::Snapshot { purpose: Purpose::Safety });
+        return t.intend(snapshot);
     };
     if t.m.completed.contains(safety) {
         return Turn::enter(Stage::Capacity);
@@ -32,13 +33,14 @@ pub(crate) fn next(t: &Turn<'_>) -> Next {
                 return Turn::turn_back(Reason::SnapshotFailed, "the safety snapshot ended in error");
             }
             SnapshotState::Pending | SnapshotState::Other => {
-                if t.s.shown_at.is_none_or(|at| t.now.since(at) >= SHOW_EVERY_MS) {
-                    return Next::Append(vec![Fact::Progress { percent: seen.percent.min(100) }]);
+                let percent = seen.percent.min(100);
+                if percent > t.m.percent && t.s.shown_at.is_none_or(|at| t.now.since(at) >= SHOW_EVERY_MS) {
+                    return Next::Append(vec![Fact::Progress { percent }]);
                 }
             }
         }
     }
-    if t.in_stage_ms() >= t.set.safety_snapshot_ms {
+    if t.in_stage_ms() >= t.set.safety_snapshot_ms && t.seen(&what).is_some() {
         return Turn::turn_back(Reason::SnapshotFailed, "the safety snapshot did not complete in time");
     }
     t.ask(what, t.set.slow_gap_ms)

@@ -1,14 +1,20 @@
 //! Settle: the customer is served; what is left over is put away. Forward only, at leisure, and nothing that a
 //! rollback would need goes before its time (invariant 4).
 
+use super::attach::end_instance;
 use crate::effect::{Effect, GroupSeen, Observe, Purpose, Seen, SnapshotState};
 use crate::fact::{Fact, Party};
 use crate::machine::{Next, Turn};
 use crate::state::{End, Place};
+use crate::watch;
 use tiershift_core::Reason;
+use tiershift_core::ids::{GroupName, InstanceId};
 
 /// A pending snapshot is looked at this seldom: nobody waits for it.
 const LOOK_EVERY_MS: i64 = 30_000;
+
+/// Final snapshots that may end in error before a human is called.
+const FINALS_MAX: u32 = 3;
 
 pub(crate) fn next(t: &Turn<'_>) -> Next {
     let step = match t.m.end {
@@ -31,33 +37,43 @@ fn moved(t: &Turn<'_>) -> Option<Next> {
 }
 
 fn rolled_back(t: &Turn<'_>) -> Option<Next> {
-    leftovers(t).or_else(|| if t.m.detach_journalled { None } else { delete_safety(t) })
+    if t.m.detach_journalled {
+        // Both snapshots are kept; the volume hangs on an attachment that we made.
+        return keep_on_termination(t).or_else(|| leftovers(t));
+    }
+    leftovers(t).or_else(|| delete_safety(t))
 }
 
-/// The volume must outlive the instance that it is attached to now (rule 28).
+/// The volume must outlive the instance that it is attached to now (rule 28). If it is not where it was left, its
+/// new holder looks after it.
 fn keep_on_termination(t: &Turn<'_>) -> Option<Next> {
+    let Place::At { instance, .. } = &t.m.place else { return None };
     if t.m.kept_on_termination {
         return None;
     }
     match t.seen(&Observe::Volume).map(|s| &s.seen) {
-        Some(Seen::Volume(Some(list))) => match list.as_slice() {
-            [one] if one.delete_on_termination => {
-                Some(t.intend(Effect::KeepOnTermination { instance: one.instance.clone(), device: one.device.clone() }))
-            }
-            [_] => None,
-            _ => Some(t.ask(Observe::Volume, LOOK_EVERY_MS)),
-        },
-        // Behind the soak the question was answered before; do not ask for ever about a volume that moved on.
-        _ if t.m.tagged => None,
+        Some(Seen::Volume(Some(list))) => {
+            let mine = list.iter().find(|a| a.instance == *instance && a.delete_on_termination)?;
+            let (instance, device) = (mine.instance.clone(), mine.device.clone());
+            Some(t.intend(Effect::KeepOnTermination { instance, device }))
+        }
+        Some(Seen::Volume(None)) => None,
         _ => Some(t.ask(Observe::Volume, t.set.slow_gap_ms)),
     }
 }
 
-/// A completed snapshot not older than the release, before any rollback asset goes.
+/// A completed snapshot not older than the release, before any rollback asset goes. One that ended in error, or was
+/// never taken because of a hand-over, is replaced by a later one.
 fn final_completed(t: &Turn<'_>) -> Option<Next> {
-    let last = t.m.last.as_ref()?;
+    let snapshot = Effect::Snapshot { purpose: Purpose::Final };
+    let Some(last) = &t.m.last else {
+        return Some(t.insist(snapshot, Reason::SnapshotFailed));
+    };
     if t.m.completed.contains(last) {
         return None;
+    }
+    if t.m.refused(&snapshot).is_some() {
+        return Some(t.insist(snapshot, Reason::SnapshotFailed));
     }
     let what = Observe::Snapshots { purpose: Purpose::Final };
     if let Some(Seen::Snapshots(list)) = t.seen(&what).map(|s| &s.seen)
@@ -67,11 +83,9 @@ fn final_completed(t: &Turn<'_>) -> Option<Next> {
             SnapshotState::Completed => {
                 return Some(Next::Append(vec![Fact::SnapshotCompleted { snapshot: last.clone() }]));
             }
+            SnapshotState::Error if t.m.attempts_of(&snapshot) < FINALS_MAX => return Some(t.intend(snapshot)),
             SnapshotState::Error => {
-                return Some(Turn::stuck(
-                    Reason::SnapshotFailed,
-                    "the final snapshot failed: take another, then resume",
-                ));
+                return Some(Turn::stuck(Reason::SnapshotFailed, "no final snapshot was ever completed"));
             }
             SnapshotState::Pending | SnapshotState::Other => {}
         }
@@ -84,56 +98,47 @@ fn soak(t: &Turn<'_>) -> Option<Next> {
     (t.now < until).then_some(Next::Wait(until))
 }
 
-/// Ends a launched instance that this migration no longer needs, once two reads show no data volume on it (H16).
-fn end_launched(t: &Turn<'_>, party: &Party) -> Option<Next> {
-    if t.m.terminated.contains(&party.instance) {
+/// Ends an instance that this migration no longer needs, once two reads show no data volume on it (H16). One that
+/// has ended by itself is condemned too, so that its row says so.
+fn end_empty(t: &Turn<'_>, group: &GroupName, instance: &InstanceId) -> Option<Next> {
+    if t.m.terminated.contains(instance) {
         return None;
     }
-    let what = Observe::Instance { instance: party.instance.clone() };
-    match t.seen(&what) {
-        Some(streak) => match &streak.seen {
-            Seen::Instance(seen) if seen.terminated && streak.holds(3, 30_000) => None,
-            Seen::Instance(seen)
-                if seen.data_volumes == 0 && !seen.terminated && streak.holds(2, t.set.zero_gap_ms) =>
-            {
-                let effect = Effect::Terminate { group: party.group.clone(), instance: party.instance.clone() };
-                if t.m.condemned.contains(&party.instance) {
-                    return Some(Turn::stuck(
-                        Reason::TargetLost,
-                        format!("{} is condemned and could not be ended", party.instance),
-                    ));
-                }
-                Some(t.intend(effect))
-            }
-            _ => Some(t.ask(what, t.set.slow_gap_ms)),
-        },
-        None => Some(t.ask(what, t.set.slow_gap_ms)),
+    let what = Observe::Instance { instance: instance.clone() };
+    let empty = t.seen(&what).is_some_and(|streak| {
+        matches!(&streak.seen, Seen::Instance(seen) if seen.data_volumes == 0 && !seen.terminated)
+            && streak.holds(2, t.set.zero_gap_ms)
+    });
+    if empty || watch::is_gone(t, instance) {
+        return Some(end_instance(t, group, instance));
     }
+    Some(look(t, what, &format!("{instance} still holds a volume")))
+}
+
+/// Asks, until the answer has stayed the same for so long that only a human changes it.
+fn look(t: &Turn<'_>, what: Observe, otherwise: &str) -> Next {
+    if t.seen(&what).is_some_and(|streak| streak.holds(2, t.set.undo_step_ms)) {
+        return Turn::stuck(Reason::StepTimeout, otherwise);
+    }
+    t.ask(what, t.set.slow_gap_ms)
 }
 
 /// Targets that were launched here and are not where the graph serves. Reserved ones go back to the pool with the
-/// last append.
+/// last append; condemned ones are ended, wherever they came from.
 fn leftovers(t: &Turn<'_>) -> Option<Next> {
+    let spec = t.spec()?;
     let serving = match &t.m.place {
         Place::At { instance, .. } => Some(instance),
         Place::Free => None,
     };
-    let present = t.target().into_iter();
-    let all = t.m.dropped.iter().map(|(p, _)| p).chain(present);
-    if let Some(unreserved) = &t.m.launched {
-        let spec = t.spec()?;
-        let party = Party {
-            instance: unreserved.clone(),
-            private_ip: String::new(),
-            endpoint_url: None,
-            group: spec.target_group.clone(),
-            launched: true,
-        };
-        if let Some(next) = end_launched(t, &party) {
-            return Some(next);
-        }
-    }
-    all.filter(|p| p.launched && Some(&p.instance) != serving).find_map(|p| end_launched(t, p))
+    let unreserved = t.m.launched.iter().map(|instance| (&spec.target_group, instance));
+    let owed = |p: &&Party| p.launched || t.m.condemned.contains(&p.instance);
+    let parties = t.m.dropped.iter().map(|(p, _)| p).chain(t.target());
+    let parties = parties.filter(owed).map(|p| (&p.group, &p.instance));
+    unreserved
+        .chain(parties)
+        .filter(|(_, instance)| Some(*instance) != serving)
+        .find_map(|(group, instance)| end_empty(t, group, instance))
 }
 
 /// The source ends, unless its group is at its smallest size: then it is cleaned and goes back to the pool (H35).
@@ -141,14 +146,31 @@ fn retire_source(t: &Turn<'_>, source: &Party) -> Option<Next> {
     if t.m.source_kept || t.m.terminated.contains(&source.instance) {
         return None;
     }
-    let what = Observe::Group { group: source.group.clone() };
-    let Some(Seen::Group(GroupSeen { desired, min, .. })) = t.seen(&what).map(|s| &s.seen) else {
-        return Some(t.ask(what, t.set.slow_gap_ms));
-    };
-    if desired > min || t.m.condemned.contains(&source.instance) {
-        return end_launched(t, source);
+    if t.m.condemned.contains(&source.instance) {
+        return end_empty(t, &source.group, &source.instance);
     }
-    Some(Next::Append(vec![Fact::SourceKept]))
+    let what = Observe::Group { group: source.group.clone() };
+    match t.seen(&what).map(|s| &s.seen) {
+        Some(Seen::Group(GroupSeen { desired, min, .. })) if desired > min => {
+            end_empty(t, &source.group, &source.instance)
+        }
+        Some(Seen::Group(_)) if watch::is_gone(t, &source.instance) => end_empty(t, &source.group, &source.instance),
+        Some(Seen::Group(_)) => Some(keep_source(t, source)),
+        _ => Some(t.ask(what, t.set.slow_gap_ms)),
+    }
+}
+
+/// Back to the pool, once two reads show it running with no data volume: no row says more than was observed.
+fn keep_source(t: &Turn<'_>, source: &Party) -> Next {
+    let what = Observe::Instance { instance: source.instance.clone() };
+    let idle = t.seen(&what).is_some_and(|streak| {
+        matches!(&streak.seen, Seen::Instance(seen) if seen.running && seen.in_service && seen.data_volumes == 0)
+            && streak.holds(2, t.set.zero_gap_ms)
+    });
+    if idle {
+        return Next::Append(vec![Fact::SourceKept]);
+    }
+    look(t, what, &format!("{} does not become idle", source.instance))
 }
 
 fn delete_safety(t: &Turn<'_>) -> Option<Next> {
