@@ -20,10 +20,10 @@ pub const FILTER_VALUES_MAX: usize = 200;
 
 /// The EC2 calls in use.
 ///
-/// Reads are in filter form: an id that does not exist is absent from the answer and does not fail the call; no ids,
-/// no call and an empty answer; pages are followed. More than [`FILTER_VALUES_MAX`] ids, or a filter with nothing in it, are refused as `Permanent`
-/// and not sent: an unfiltered call draws from a smaller bucket and lists a whole account. Polling goes through
-/// `adapters/describe.rs` (rule 11), not here.
+/// Reads are in filter form: an id that does not exist is absent from the answer and does not fail the call; no
+/// ids, no call and an empty answer; pages are followed. More than [`FILTER_VALUES_MAX`] ids, or a filter with
+/// nothing in it, are refused as `Permanent` and not sent: an unfiltered call draws from a smaller bucket and lists
+/// a whole account. Polling goes through `adapters/describe.rs` (rule 11), not here.
 ///
 /// Writes are one attempt each (rule 16). None but `create_volume` has a token: after `Class::Unknown` the caller
 /// observes before it calls again.
