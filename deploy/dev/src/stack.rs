@@ -98,6 +98,8 @@ impl Process {
 pub struct Stack {
     options: Options,
     children: BTreeMap<Process, Child>,
+    /// Where each listened last: a restarted process keeps its address, as it does in production.
+    listens: BTreeMap<&'static str, String>,
     /// Address of the simulated cloud.
     pub cloud_url: String,
     /// Address of the embedded DynamoDB.
@@ -120,6 +122,7 @@ impl Stack {
             clock_file: options.data.join("clock.json"),
             options,
             children: BTreeMap::new(),
+            listens: BTreeMap::new(),
             cloud_url: String::new(),
             dynamodb_url: String::new(),
             volume_url: String::new(),
@@ -143,9 +146,15 @@ impl Stack {
             Process::Cloud => {
                 self.cloud_url = text("cloud_url");
                 self.dynamodb_url = text("dynamodb_url");
+                self.listens.insert("dynamodb", address(&self.dynamodb_url));
+                self.listens.insert(process.name(), address(&self.cloud_url));
             }
-            Process::Volume => self.volume_url = format!("http://{}", text("listening")),
-            Process::Subscription => self.subscription_url = format!("http://{}", text("listening")),
+            Process::Volume | Process::Subscription => {
+                let listening = text("listening");
+                let url = format!("http://{listening}");
+                self.listens.insert(process.name(), listening);
+                *(if process == Process::Volume { &mut self.volume_url } else { &mut self.subscription_url }) = url;
+            }
         }
         Ok(())
     }
@@ -210,14 +219,15 @@ impl Stack {
     fn arguments(&self, process: Process) -> Vec<String> {
         let data = &self.options.data;
         let path = |p: &Path| p.display().to_string();
+        let listen = |what: &str| self.listens.get(what).cloned().unwrap_or_else(|| "127.0.0.1:0".to_owned());
         let mut args: Vec<String> = match process {
             Process::Cloud => vec![
                 "--data".into(),
                 path(data),
                 "--listen".into(),
-                "127.0.0.1:0".into(),
+                listen(process.name()),
                 "--dynamodb-listen".into(),
-                "127.0.0.1:0".into(),
+                listen("dynamodb"),
                 "--speed".into(),
                 self.options.speed.to_string(),
                 "--access-key-id".into(),
@@ -228,7 +238,7 @@ impl Stack {
             Process::Volume => vec![
                 "--dev".into(),
                 "--listen".into(),
-                "127.0.0.1:0".into(),
+                listen(process.name()),
                 "--aws-endpoint-url".into(),
                 self.cloud_url.clone(),
                 "--dynamodb-endpoint-url".into(),
@@ -244,7 +254,7 @@ impl Stack {
             Process::Subscription => vec![
                 "--dev".into(),
                 "--listen".into(),
-                "127.0.0.1:0".into(),
+                listen(process.name()),
                 "--database".into(),
                 format!("sqlite://{}", data.join("subscription.sqlite").display()),
                 "--volume-url".into(),
@@ -262,6 +272,11 @@ impl Stack {
         }
         args
     }
+}
+
+/// `host:port` of an address.
+fn address(url: &str) -> String {
+    url.trim_start_matches("http://").trim_end_matches('/').to_owned()
 }
 
 fn log_path(logs: &Path, process: Process) -> PathBuf {
