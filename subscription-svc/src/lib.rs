@@ -1,1 +1,21 @@
 //! Billing state, tier changes and access.
+//!
+//! What is decided is in `subscription-core`; here it is stored, sent and served. `store` keeps everything,
+//! `usecase` are the requests, `saga` runs accepted changes, `migrations` and `payments` are the two outside parties,
+//! `access` answers checks from memory, `grpc` is the border. Only `app` names ports and adapters.
+
+pub mod access;
+#[cfg(feature = "sqlite")]
+pub mod app;
+pub mod commit;
+#[cfg(feature = "sqlite")]
+pub mod config;
+pub mod grpc;
+pub mod hold;
+pub mod hub;
+pub mod migrations;
+pub mod payments;
+pub mod saga;
+pub mod service;
+pub mod store;
+pub mod usecase;

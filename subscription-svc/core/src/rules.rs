@@ -57,8 +57,8 @@ pub struct Busy {
 /// What the service that owns volumes said about the move.
 #[derive(Clone, Copy, Debug)]
 pub enum Preflight<'a> {
-    /// Asked; these are its faults, none if it may move.
-    Answered(&'a [Violation]),
+    /// Asked; these are its faults, and the checks that it could not make. Neither: it may move.
+    Answered(&'a [Violation], &'a [NotChecked]),
     /// Not asked, or no answer, for this reason.
     NotAsked(Reason),
 }
@@ -104,8 +104,8 @@ pub struct Report {
 }
 
 /// Whether a target is worth asking volume-svc about: known and another one than the present.
-pub fn can_ask_preflight(facts_catalogue: &Catalogue, tier: &TierName, target: &TierName) -> Result<(), Reason> {
-    match facts_catalogue.get(target) {
+pub fn can_ask_preflight(catalogue: &Catalogue, tier: &TierName, target: &TierName) -> Result<(), Reason> {
+    match catalogue.get(target) {
         None => Err(Reason::UnknownTier),
         Some(_) if tier == target => Err(Reason::SameTier),
         Some(_) => Ok(()),
@@ -138,8 +138,7 @@ pub fn check(facts: &Facts<'_>) -> Report {
         report.fault(busy.reason, "", None, &fix);
     }
     check_preflight(facts, &mut report);
-    report.violations.sort_by(|a, b| (&a.field, a.reason).cmp(&(&b.field, b.reason)));
-    report.not_checked.sort_unstable();
+    report.sort();
     report
 }
 
@@ -206,13 +205,19 @@ fn check_target(facts: &Facts<'_>, target: &Tier, report: &mut Report) {
 
 fn check_preflight(facts: &Facts<'_>, report: &mut Report) {
     match facts.preflight {
-        Preflight::Answered(faults) => {
+        Preflight::Answered(faults, not_checked) => {
             for fault in faults {
-                // With another change in the way, its lock is that same fault told twice.
+                // With another change in the way, its lock is that same fault told twice; and what nobody could read
+                // is a check that did not run, not a fault of the caller's.
                 let told = facts.busy.is_some() && matches!(fault.reason, Reason::VolumeLocked | Reason::Settling);
-                if !told && !report.violations.contains(fault) {
+                if fault.reason == Reason::UsageUnknown {
+                    report.skip(Reason::StorageExceedsLimit, Reason::UsageUnknown);
+                } else if !told && !report.violations.contains(fault) {
                     report.violations.push(fault.clone());
                 }
+            }
+            for skipped in not_checked {
+                report.skip(skipped.check, skipped.because);
             }
         }
         Preflight::NotAsked(because) => report.skip(Reason::NoCapacity, because),
@@ -259,6 +264,17 @@ impl Report {
         }
     }
 
+    /// Adds a fault that only the caller knows of, and keeps the order.
+    pub fn add(&mut self, violation: Violation) {
+        self.violations.push(violation);
+        self.sort();
+    }
+
+    fn sort(&mut self) {
+        self.violations.sort_by(|a, b| (&a.field, a.reason).cmp(&(&b.field, b.reason)));
+        self.not_checked.sort_unstable();
+    }
+
     fn fault(&mut self, reason: Reason, field: &str, numbers: Option<(i64, i64)>, fix: &str) {
         self.violations.push(Violation {
             reason,
@@ -270,7 +286,10 @@ impl Report {
     }
 
     fn skip(&mut self, check: Reason, because: Reason) {
-        self.not_checked.push(NotChecked { check, because });
+        let skipped = NotChecked { check, because };
+        if !self.not_checked.contains(&skipped) {
+            self.not_checked.push(skipped);
+        }
     }
 }
 
@@ -307,7 +326,7 @@ mod tests {
                 timing: Timing::Now,
                 usage: Usage::Bytes(GIB),
                 busy: None,
-                preflight: Preflight::Answered(&[]),
+                preflight: Preflight::Answered(&[], &[]),
             }
         }
     }
@@ -380,7 +399,7 @@ mod tests {
             subgraphs: 30,
             usage: Usage::Bytes(90 * GIB),
             busy: Some(&other),
-            preflight: Preflight::Answered(std::slice::from_ref(&volume_shared)),
+            preflight: Preflight::Answered(std::slice::from_ref(&volume_shared), &[]),
             ..world.facts()
         };
         let report = check(&facts);
@@ -441,7 +460,7 @@ mod tests {
                 actual: None,
                 fix: "wait".to_owned(),
             };
-            let preflight = Preflight::Answered(std::slice::from_ref(&locked));
+            let preflight = Preflight::Answered(std::slice::from_ref(&locked), &[]);
             let report = check(&Facts { busy: Some(&other), preflight, ..world.facts() });
             let error = report.refusal(Some(&other)).expect("refused");
             assert_eq!((error.kind, error.reason), (Kind::Aborted, reason));

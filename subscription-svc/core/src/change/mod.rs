@@ -182,6 +182,11 @@ impl Change {
         (change, vec![Effect::StartMigration])
     }
 
+    /// Whether its migration is known to exist, or to have existed.
+    pub fn started(&self) -> bool {
+        self.attention.map_or(self.state, |a| a.before) != State::Requested
+    }
+
     /// Whether the change is to go back, and the migration has not refused to.
     pub fn turns_back(&self) -> bool {
         (self.cancel_requested || self.turn_back.is_some()) && self.turning != Turning::Refused

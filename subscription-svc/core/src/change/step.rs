@@ -64,7 +64,7 @@ impl Change {
             return self.step_in_attention(attention, event);
         }
         match event {
-            Event::Started => Ok(self.started()),
+            Event::Started => Ok(self.begun()),
             Event::StartRefused { reason } => self.start_refused(*reason),
             Event::GateRequested { gate_id, usage_bytes } => self.gate_requested(*gate_id, *usage_bytes),
             Event::ChargeTaken => self.charge_taken(),
@@ -99,7 +99,7 @@ impl Change {
         }
     }
 
-    fn started(&self) -> Step {
+    fn begun(&self) -> Step {
         if self.state == State::Requested { self.to(State::Preparing, vec![]) } else { self.same() }
     }
 

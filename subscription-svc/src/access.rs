@@ -1,0 +1,240 @@
+//! May this graph be read or written now? Answered from memory, never from the database.
+//!
+//! In SQLite mode there is one subscription-svc process, and the transaction that changes a record updates this
+//! replica before anyone is told that it committed: what is here is never behind an acknowledged gate. If the outcome
+//! of a transaction is not known, the replica distrusts itself until it has loaded everything anew: writes fail
+//! closed, reads go on marked stale.
+//!
+//! Not here: the decision itself (`subscription_core::access`), and the replica protocol for holders elsewhere.
+
+use crate::store::rows::{Access, Leases, Revision};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{PoisonError, RwLock};
+use subscription_core::access::{Decision, Mode, Pace, decide};
+use tiershift_common::caller::Caller;
+use tiershift_core::ids::{AnyGraphId, GraphId};
+use tiershift_core::{Error, Kind, Reason, UnixMs};
+
+/// Versions whose nonce is remembered, so that a caller's `min_revision` can be proved to be of this history (H1). A
+/// caller sends one that it has just seen; a few thousand are minutes of the busiest store.
+const REMEMBERED: usize = 4_096;
+
+/// When a caller who is ahead of this replica should ask again, in milliseconds: a commit is on its way.
+const RETRY_BEHIND_MS: u64 = 50;
+
+/// When a caller should ask again while the replica is being loaded anew, in milliseconds.
+const RETRY_STALE_MS: u64 = 250;
+
+/// The replica.
+#[derive(Debug, Default)]
+pub struct Replica {
+    inner: RwLock<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// By the number that a graph id spells; only ever looked up, so that its order reaches nobody.
+    records: HashMap<u64, Access>,
+    revision: Revision,
+    recent: BTreeMap<u64, i64>,
+    leases: Leases,
+    trusted: bool,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Self {
+            records: HashMap::new(),
+            revision: Revision { version: 0, nonce: 0 },
+            recent: BTreeMap::new(),
+            leases: crate::store::FIRST_LEASES,
+            trusted: false,
+        }
+    }
+}
+
+/// An answer with what it rests on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The decision. Its milliseconds are of the clock port.
+    pub decision: Decision,
+    /// For how long the caller may keep it, in milliseconds of the clock port: 0 for this request only.
+    pub keep_ms: i64,
+    /// The revision it rests on.
+    pub revision: Revision,
+    /// The replica does not trust itself now.
+    pub stale: bool,
+}
+
+/// A graph id is `kg` and 16 hex digits: exactly 64 bits.
+fn number(id: &GraphId) -> u64 {
+    u64::from_str_radix(&id.as_str()[2..], 16).unwrap_or(0)
+}
+
+impl Replica {
+    /// Takes over everything.
+    pub fn load(&self, revision: Revision, leases: Leases, all: Vec<Access>) {
+        let records = all.into_iter().map(|access| (number(&access.graph), access)).collect();
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        let recent = BTreeMap::from([(revision.version, revision.nonce)]);
+        *inner = Inner { records, revision, recent, leases, trusted: true };
+    }
+
+    /// Takes over what one transaction changed, in commit order.
+    pub fn apply(&self, revision: Revision, changed: Vec<Access>) {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        for access in changed {
+            inner.records.insert(number(&access.graph), access);
+        }
+        inner.revision = revision;
+        inner.recent.insert(revision.version, revision.nonce);
+        if inner.recent.len() > REMEMBERED {
+            inner.recent.pop_first();
+        }
+    }
+
+    /// Something may be committed that is not here: no write is allowed until the next load.
+    pub fn distrust(&self) {
+        self.inner.write().unwrap_or_else(PoisonError::into_inner).trusted = false;
+    }
+
+    /// Whether it answers for writes.
+    pub fn trusted(&self) -> bool {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner).trusted
+    }
+
+    /// Decides about a graph or subgraph for a caller. What the caller may not see does not exist for it.
+    pub fn check(
+        &self,
+        caller: &Caller,
+        id: &AnyGraphId,
+        mode: Mode,
+        min_revision: Option<Revision>,
+        now: UnixMs,
+    ) -> Result<Answer, Error> {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(min) = min_revision {
+            inner.reached(min)?;
+        }
+        let access = inner.records.get(&number(&id.parent()));
+        let visible = access.filter(|a| a.record.shared_repository || caller.may_see(&a.org));
+        let decision = decide(visible.map(|a| &a.record), mode, now);
+        if decision.allowed && mode == Mode::Write && !inner.trusted {
+            let text = "this replica cannot vouch for a write now; refuse the write and ask again";
+            return Err(Error::new(Kind::Unavailable, Reason::LeaseExpired, text).retry_after_ms(RETRY_STALE_MS));
+        }
+        // A refusal is for this request only: what ends it can come at any moment, and asking again costs little.
+        let keep_ms = match visible {
+            Some(access) if decision.allowed && inner.trusted => {
+                let lease_ms = match access.record.pace {
+                    Pace::Calm => inner.leases.calm_ms,
+                    Pace::Changing => inner.leases.changing_ms,
+                };
+                decision.valid_for_ms.map_or(lease_ms, |ms| ms.min(lease_ms))
+            }
+            Some(_) | None => 0,
+        };
+        Ok(Answer { decision, keep_ms, revision: inner.revision, stale: !inner.trusted })
+    }
+}
+
+impl Inner {
+    fn reached(&self, min: Revision) -> Result<(), Error> {
+        let other_history = self.recent.get(&min.version).is_some_and(|nonce| *nonce != min.nonce);
+        if min.version <= self.revision.version && !other_history {
+            return Ok(());
+        }
+        let text = "this replica has not reached the revision asked for; ask again";
+        Err(Error::new(Kind::Unavailable, Reason::RevisionNotReached, text).retry_after_ms(RETRY_BEHIND_MS))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::FIRST_LEASES;
+    use subscription_core::access::{AccessRecord, Gate};
+    use subscription_core::status::{GraphState, SubscriptionStatus};
+    use tiershift_core::ids::{ChangeId, OrgId};
+
+    const NOW: UnixMs = UnixMs(1_000);
+
+    fn access(graph: &str, pace: Pace, gate: Gate) -> Access {
+        Access {
+            graph: GraphId::parse(graph).expect("well formed"),
+            org: OrgId::parse("org_a").expect("well formed"),
+            record: AccessRecord {
+                revision: 1,
+                graph: GraphState::Active,
+                shared_repository: false,
+                subscription: Some(SubscriptionStatus::Active),
+                ends_at: None,
+                gate,
+                billing_off: false,
+                pace,
+            },
+        }
+    }
+
+    const A: &str = "kg00000000000000aa";
+    const B: &str = "kg00000000000000ab";
+
+    fn loaded() -> Replica {
+        let replica = Replica::default();
+        let all = vec![access(A, Pace::Calm, Gate::Open), access(B, Pace::Changing, Gate::Open)];
+        replica.load(Revision { version: 7, nonce: 70 }, FIRST_LEASES, all);
+        replica
+    }
+
+    fn check(replica: &Replica, who: &str, graph: &str, mode: Mode, min: Option<(u64, i64)>) -> Result<Answer, Error> {
+        let caller = Caller::parse_dev(who).expect("a caller");
+        let id = AnyGraphId::parse(graph).expect("well formed");
+        replica.check(&caller, &id, mode, min.map(|(version, nonce)| Revision { version, nonce }), NOW)
+    }
+
+    #[test]
+    fn a_subgraph_is_decided_by_its_parent_and_a_stranger_sees_nothing() {
+        let replica = loaded();
+        for who in ["service:s", "u;operator", "u;org_a=member"] {
+            assert!(check(&replica, who, &format!("{A}_sales"), Mode::Write, None).expect("answered").decision.allowed);
+        }
+        let foreign = check(&replica, "u;org_b=owner", A, Mode::Read, None).expect("answered");
+        let missing = check(&replica, "u;org_b=owner", "kg00000000000000ff", Mode::Read, None).expect("answered");
+        assert_eq!(foreign, missing, "D-71");
+        assert_eq!(foreign.decision.reason, Some(Reason::GraphNotFound));
+    }
+
+    #[test]
+    fn an_answer_is_kept_for_its_pace_and_a_refusal_not_at_all() {
+        let replica = loaded();
+        assert_eq!(check(&replica, "service:s", A, Mode::Write, None).expect("answered").keep_ms, 60_000);
+        assert_eq!(check(&replica, "service:s", B, Mode::Write, None).expect("answered").keep_ms, 2_000);
+        let change = ChangeId::parse("chg_01ARZ3NDEKTSV4RRFFQ69G5FAV").expect("well formed");
+        let closed = access(B, Pace::Changing, Gate::WritesBlocked(change));
+        replica.apply(Revision { version: 8, nonce: 80 }, vec![closed]);
+        let refused = check(&replica, "service:s", B, Mode::Write, None).expect("answered");
+        assert_eq!((refused.decision.allowed, refused.keep_ms, refused.revision.version), (false, 0, 8));
+    }
+
+    #[test]
+    fn a_caller_gets_an_answer_at_least_as_new_as_it_has_seen() {
+        let replica = loaded();
+        assert!(check(&replica, "service:s", A, Mode::Write, Some((7, 70))).is_ok());
+        assert!(check(&replica, "service:s", A, Mode::Write, Some((3, 1))).is_ok());
+        for (version, nonce) in [(8, 80), (7, 71)] {
+            let error = check(&replica, "service:s", A, Mode::Read, Some((version, nonce))).expect_err("behind");
+            assert_eq!((error.kind, error.reason), (Kind::Unavailable, Reason::RevisionNotReached));
+        }
+    }
+
+    #[test]
+    fn without_trust_no_write_is_allowed_and_reads_are_marked() {
+        let replica = loaded();
+        replica.distrust();
+        let error = check(&replica, "service:s", A, Mode::Write, None).expect_err("not vouched for");
+        assert_eq!((error.kind, error.reason), (Kind::Unavailable, Reason::LeaseExpired));
+        let read = check(&replica, "service:s", A, Mode::Read, None).expect("answered");
+        assert!(read.decision.allowed && read.stale && read.keep_ms == 0);
+        assert!(!Replica::default().trusted(), "an empty replica vouches for nothing");
+    }
+}

@@ -1,0 +1,127 @@
+//! Puts the service together: the only place that names ports and adapters.
+
+use crate::config::{Config, Provider};
+use crate::grpc::Api;
+use crate::migrations::grpc::{VolumeService, caller};
+use crate::payments::Payments;
+use crate::payments::book::{self, Book};
+use crate::payments::manual::Manual;
+use crate::payments::sim::Sim;
+use crate::saga;
+use crate::service::Service;
+use crate::store::sqlite::{OpenFault, Sqlite};
+use crate::store::{self, Store};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tiershift_common::clock::Clock;
+use tiershift_common::ids::Ids;
+use tiershift_common::{caller as callers, client, server, shutdown};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Why the service cannot start, or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// The database.
+    #[error(transparent)]
+    Open(#[from] OpenFault),
+    /// The database, once open.
+    #[error("the database cannot be read")]
+    Store(#[from] store::Fault),
+    /// The book of payments.
+    #[error(transparent)]
+    Book(#[from] book::Fault),
+    /// volume-svc's address.
+    #[error(transparent)]
+    VolumeUrl(#[from] client::BadUrl),
+    /// The server.
+    #[error(transparent)]
+    Server(#[from] server::Fault),
+}
+
+/// A service that holds its port and has loaded its state, and does not answer yet.
+pub struct App {
+    service: Arc<Service>,
+    store: Arc<Sqlite>,
+    server: server::Server,
+    watches: CancellationToken,
+}
+
+impl App {
+    /// Opens everything and takes the port.
+    pub async fn start(config: Config) -> Result<Self, Fault> {
+        let clock: Arc<dyn Clock> = Arc::new(config.clock);
+        let store = Arc::new(Sqlite::open(&config.database).await?);
+        let book = Arc::new(Book::open(&config.payments_book)?);
+        let payments: Arc<dyn Payments> = match config.payments {
+            Provider::Sim => Arc::new(Sim::new(book, config.behaviours)),
+            Provider::Manual => Arc::new(Manual::new(book)),
+        };
+        let channel = client::channel_as(&config.volume_url, &caller())?;
+        let migrations = Arc::new(VolumeService::new(channel, Arc::clone(&clock)));
+        let ids = Ids::new(Arc::clone(&clock));
+        let mut service = Service::new(Arc::clone(&store) as Arc<dyn Store>, migrations, payments, clock, ids);
+        service.rollout = config.rollout;
+        service.hold = config.hold;
+        let service = Arc::new(service);
+        service.committer.reload().await?;
+        let watches = CancellationToken::new();
+        let callers = if config.dev { callers::Layer::dangerous_dev() } else { callers::Layer::production() };
+        let listen = server::Config { cors_origins: config.cors_origins, ..server::Config::on(config.listen) };
+        let api = Api::new(Arc::clone(&service), watches.clone());
+        let server = api.add_to(server::Builder::new(listen, callers)).bind().await?;
+        tracing::info!(environment = config.environment, dev = config.dev, database = %config.database.display(),
+            volume_url = config.volume_url, address = %server.local_addr(), "subscription-svc starts");
+        Ok(Self { service, store, server, watches })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.server.local_addr()
+    }
+
+    /// Serves until `stop`, then ends in phases.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), Fault> {
+        let Self { service, store, server, watches } = self;
+        let (saga_stop, server_stop) = (CancellationToken::new(), CancellationToken::new());
+        let saga = tokio::spawn(saga::run(service, saga_stop.clone()));
+        let health = server.health();
+        let mut serving = tokio::spawn(server.run(server_stop.clone()));
+        health.serving().await;
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            ended = &mut serving => {
+                saga_stop.cancel();
+                return ended.map_err(broken).and_then(|ended| ended.map(|_| ())).map_err(Fault::Server);
+            }
+        }
+        let plan = shutdown::Plan::new()
+            .then("health", Duration::from_secs(1), async move { health.not_serving().await })
+            .then("watches", Duration::from_secs(1), async move { watches.cancel() })
+            .then("calls", Duration::from_secs(12), async move {
+                server_stop.cancel();
+                note(serving).await;
+            })
+            .then("sagas", Duration::from_secs(3), async move {
+                saga_stop.cancel();
+                note(saga).await;
+            })
+            .then("store", Duration::from_secs(3), async move { store.close().await });
+        plan.run().await;
+        Ok(())
+    }
+}
+
+/// A task's end matters only if it broke.
+async fn note<T>(task: JoinHandle<T>) {
+    if let Err(error) = task.await {
+        tracing::error!(%error, "a task broke");
+    }
+}
+
+fn broken(error: tokio::task::JoinError) -> server::Fault {
+    tracing::error!(%error, "the server's task broke");
+    server::Fault::Bind(SocketAddr::from(([0, 0, 0, 0], 0)), std::io::Error::other(error))
+}

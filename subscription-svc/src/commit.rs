@@ -1,0 +1,99 @@
+//! Every transaction of this process, and what must follow it at once: the access replica, the hub, the workers.
+//!
+//! One at a time, so that what follows happens in commit order; SQLite has one writer anyway. A transaction whose
+//! outcome is not known is followed by a full reload before the next one begins: nothing is assumed (H7).
+//!
+//! A call that began must come to its end: callers that can vanish (a gRPC client) run it in a task of its own.
+
+use crate::access::Replica;
+use crate::hub::Hub;
+use crate::store::{Fault, Key, Loaded, Store, Write};
+use std::sync::Arc;
+use tokio::sync::{Mutex, Notify};
+
+/// The committer.
+pub struct Committer {
+    store: Arc<dyn Store>,
+    replica: Arc<Replica>,
+    hub: Arc<Hub>,
+    order: Mutex<()>,
+    /// Wakes the worker that delivers effects and watches deadlines.
+    pub owed: Notify,
+}
+
+impl Committer {
+    /// Over a store. [`Committer::reload`] must follow before anything is served.
+    pub fn new(store: Arc<dyn Store>, replica: Arc<Replica>, hub: Arc<Hub>) -> Self {
+        Self { store, replica, hub, order: Mutex::new(()), owed: Notify::new() }
+    }
+
+    /// Loads the replica from the store.
+    pub async fn reload(&self) -> Result<(), Fault> {
+        let _order = self.order.lock().await;
+        self.load().await
+    }
+
+    async fn load(&self) -> Result<(), Fault> {
+        let (revision, leases, all) = self.store.access().await?;
+        self.replica.load(revision, leases, all);
+        Ok(())
+    }
+
+    /// Runs one transaction: `plan` sees everything of the graph, locked, and says what to write or why not.
+    pub async fn transact<T: Send, E: Send>(
+        &self,
+        key: &Key,
+        plan: impl FnOnce(&Loaded) -> Result<(Vec<Write>, T), E> + Send,
+    ) -> Result<Result<T, E>, Fault> {
+        let _order = self.order.lock().await;
+        if !self.replica.trusted() {
+            self.load().await?;
+        }
+        let mut plan = Some(plan);
+        let mut said = None;
+        let outcome = self
+            .store
+            .transact(key, &mut |loaded| {
+                let Some(plan) = plan.take() else { return Vec::new() };
+                match plan(loaded) {
+                    Ok((writes, value)) => {
+                        said = Some(Ok(value));
+                        writes
+                    }
+                    Err(refusal) => {
+                        said = Some(Err(refusal));
+                        Vec::new()
+                    }
+                }
+            })
+            .await;
+        match outcome {
+            Ok(committed) => {
+                if let Some((revision, changed)) = committed.access {
+                    self.replica.apply(revision, changed);
+                }
+                self.hub.publish(committed.published);
+                if committed.owes {
+                    self.owed.notify_one();
+                }
+            }
+            Err(fault @ Fault::Unknown(_)) => {
+                self.replica.distrust();
+                self.hub.forget();
+                // Under the lock first, so that a COMMIT which is still on its way is outwaited (H7). If this fails too,
+                // the next transaction tries it first.
+                let outwaited = self.store.transact(key, &mut |_| Vec::new()).await.map(|_| ());
+                let loaded = match outwaited {
+                    Ok(()) => self.load().await,
+                    Err(fault) => Err(fault),
+                };
+                if let Err(error) = loaded {
+                    tracing::warn!(%error, "cannot reload after a transaction without an answer");
+                }
+                return Err(fault);
+            }
+            Err(fault) => return Err(fault),
+        }
+        said.ok_or_else(|| Fault::Corrupt("a store committed without asking what to write".to_owned()))
+    }
+}

@@ -1,0 +1,288 @@
+//! The command line and the environment. Everything is checked before anything starts, and all faults come at once.
+
+use crate::hold::{Hold, INSTANTS};
+use crate::payments::sim::Behaviour;
+use crate::service::Rollout;
+use crate::store::sqlite;
+use clap::{Parser, ValueEnum};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use tiershift_common::clock::Scaled;
+use tiershift_common::telemetry;
+use tiershift_core::ids::OrgId;
+
+/// Billing state, tier changes and access.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "subscription-svc", version, about)]
+pub struct Options {
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:7101", env = "TIERSHIFT_SUBSCRIPTION_LISTEN")]
+    pub listen: String,
+
+    /// Database: sqlite://path
+    #[arg(long, default_value = "sqlite://data/subscription.db", env = "TIERSHIFT_SUBSCRIPTION_DATABASE")]
+    pub database: String,
+
+    /// Address of volume-svc
+    #[arg(long, default_value = "http://127.0.0.1:7102", env = "TIERSHIFT_VOLUME_URL")]
+    pub volume_url: String,
+
+    /// Payment provider
+    #[arg(long, value_enum, default_value_t = Provider::Manual, env = "TIERSHIFT_PAYMENTS")]
+    pub payments: Provider,
+
+    /// Book of the embedded payment providers; default: beside the database, with `.payments.jsonl` at its end
+    #[arg(long, env = "TIERSHIFT_PAYMENTS_BOOK")]
+    pub payments_book: Option<PathBuf>,
+
+    /// With --payments sim: how a customer's payments go, such as `org_acme=decline` (decline, not-immediate,
+    /// lose-answer, lose-request, silent, server-fault, refuse-refund); more than once for more customers
+    #[arg(long, value_name = "ORG=BEHAVIOUR", env = "TIERSHIFT_SIM_PAYMENTS", value_delimiter = ',')]
+    pub sim_payments: Vec<String>,
+
+    /// For whom tier changes are on: `all`, `off`, or organisations with commas between
+    #[arg(long, default_value = "all", env = "TIERSHIFT_TIER_CHANGES")]
+    pub tier_changes: String,
+
+    /// Name of the environment, for logs
+    #[arg(long, default_value = "dev", env = "TIERSHIFT_ENVIRONMENT")]
+    pub environment: String,
+
+    /// Origin whose pages may call by grpc-web; more than once for more origins
+    #[arg(long, value_name = "ORIGIN", env = "TIERSHIFT_CORS_ORIGINS", value_delimiter = ',')]
+    pub cors_origin: Vec<String>,
+
+    /// Clock of the stack: a JSON file {origin_ms, boot_ms, speed}; default: the wall clock
+    #[arg(long, value_name = "FILE", env = "TIERSHIFT_CLOCK_FILE")]
+    pub clock_file: Option<PathBuf>,
+
+    /// Development: callers are who their header says. Never where anybody else can reach it
+    #[arg(long, env = "TIERSHIFT_DEV")]
+    pub dev: bool,
+
+    /// With --dev: stand still at this instant, for crash tests
+    #[arg(long, value_name = "INSTANT")]
+    pub hold: Option<String>,
+
+    /// The log
+    #[command(flatten)]
+    pub telemetry: telemetry::Options,
+}
+
+/// The payment providers of this build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Provider {
+    /// A simulator with a book of its own.
+    Sim,
+    /// Invoice lines for people.
+    Manual,
+}
+
+/// What the options mean.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The database's file.
+    pub database: PathBuf,
+    /// volume-svc.
+    pub volume_url: String,
+    /// The payment provider.
+    pub payments: Provider,
+    /// Its book.
+    pub payments_book: PathBuf,
+    /// How simulated payments go.
+    pub behaviours: BTreeMap<OrgId, Behaviour>,
+    /// For whom tier changes are on.
+    pub rollout: Rollout,
+    /// For logs.
+    pub environment: String,
+    /// Browsers.
+    pub cors_origins: Vec<String>,
+    /// The clock.
+    pub clock: Scaled,
+    /// Callers by header.
+    pub dev: bool,
+    /// Where to stand still.
+    pub hold: Hold,
+}
+
+/// Everything that is wrong with the options, one line each.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct Faults(pub Vec<String>);
+
+impl Options {
+    /// Checks everything.
+    pub fn check(self) -> Result<Config, Faults> {
+        let mut faults = Vec::new();
+        let listen = self.listen.parse().map_err(|_| {
+            faults.push(format!("--listen: `{}` must be an address with a port, such as 127.0.0.1:7101", self.listen));
+        });
+        let database = sqlite::path_of(&self.database).map_err(|fault| faults.push(format!("--database: {fault}")));
+        // The channel itself is made where a runtime is.
+        if !self.volume_url.starts_with("http://") {
+            faults
+                .push(format!("--volume-url: `{}` must be an address such as http://127.0.0.1:7102", self.volume_url));
+        }
+        let behaviours = behaviours(&self.sim_payments, self.payments, &mut faults);
+        let rollout = rollout(&self.tier_changes, &mut faults);
+        let clock = clock(self.clock_file.as_deref(), &mut faults);
+        let hold = hold(self.hold.as_deref(), self.dev, &mut faults);
+        let environment = &self.environment;
+        let word = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        if !(1..=32).contains(&environment.len()) || !environment.bytes().all(word) {
+            faults.push("--environment: must be 1 to 32 letters, digits, `-` or `_`".to_owned());
+        }
+        match (listen, database, clock, hold) {
+            (Ok(listen), Ok(database), Some(clock), Some(hold)) if faults.is_empty() => Ok(Config {
+                listen,
+                payments_book: self.payments_book.unwrap_or_else(|| beside(&database)),
+                database,
+                volume_url: self.volume_url,
+                payments: self.payments,
+                behaviours,
+                rollout,
+                environment: self.environment,
+                cors_origins: self.cors_origin,
+                clock,
+                dev: self.dev,
+                hold,
+            }),
+            _ => Err(Faults(faults)),
+        }
+    }
+}
+
+fn beside(database: &Path) -> PathBuf {
+    let mut name = database.file_name().unwrap_or_default().to_owned();
+    name.push(".payments.jsonl");
+    database.with_file_name(name)
+}
+
+fn behaviours(given: &[String], payments: Provider, faults: &mut Vec<String>) -> BTreeMap<OrgId, Behaviour> {
+    if !given.is_empty() && payments != Provider::Sim {
+        faults.push("--sim-payments: needs --payments sim".to_owned());
+    }
+    let mut all = BTreeMap::new();
+    for text in given {
+        let read =
+            text.split_once('=').and_then(|(org, word)| Some((OrgId::parse(org).ok()?, Behaviour::parse(word)?)));
+        match read {
+            Some((org, behaviour)) => {
+                all.insert(org, behaviour);
+            }
+            None => faults.push(format!("--sim-payments: `{text}` must be such as org_acme=decline")),
+        }
+    }
+    all
+}
+
+fn rollout(text: &str, faults: &mut Vec<String>) -> Rollout {
+    match text {
+        "all" => Rollout::All,
+        "off" => Rollout::Off,
+        list => {
+            let mut only = std::collections::BTreeSet::new();
+            for org in list.split(',') {
+                match OrgId::parse(org) {
+                    Ok(org) => {
+                        only.insert(org);
+                    }
+                    Err(malformed) => {
+                        faults.push(format!("--tier-changes: `{org}` must be all, off or {}", malformed.rule))
+                    }
+                }
+            }
+            Rollout::Only(only)
+        }
+    }
+}
+
+fn clock(file: Option<&Path>, faults: &mut Vec<String>) -> Option<Scaled> {
+    let Some(file) = file else { return Some(Scaled::wall()) };
+    let read = std::fs::read_to_string(file).map_err(|error| error.to_string());
+    let clock = read.and_then(|text| serde_json::from_str::<Scaled>(&text).map_err(|error| error.to_string()));
+    match clock {
+        Ok(clock) if (1..=100).contains(&clock.speed) => Some(clock),
+        Ok(clock) => {
+            faults.push(format!("--clock-file: speed {} must be 1 to 100", clock.speed));
+            None
+        }
+        Err(error) => {
+            faults.push(format!("--clock-file: cannot read {}: {error}", file.display()));
+            None
+        }
+    }
+}
+
+fn hold(instant: Option<&str>, dev: bool, faults: &mut Vec<String>) -> Option<Hold> {
+    let Some(instant) = instant else { return Some(Hold::never()) };
+    if !dev {
+        faults.push("--hold: needs --dev".to_owned());
+    }
+    let hold = Hold::at(instant);
+    if hold.is_none() {
+        faults.push(format!("--hold: `{instant}` must be one of {}", INSTANTS.join(", ")));
+    }
+    hold
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(arguments: &[&str]) -> Options {
+        let all = std::iter::once("subscription-svc").chain(arguments.iter().copied());
+        Options::try_parse_from(all).expect("options")
+    }
+
+    #[test]
+    fn the_defaults_are_good() {
+        let config = options(&[]).check().expect("good");
+        assert_eq!(config.payments_book, PathBuf::from("data/subscription.db.payments.jsonl"));
+        assert!(!config.dev && config.clock.speed == 1 && config.rollout == Rollout::All);
+    }
+
+    #[test]
+    fn all_faults_come_at_once() {
+        let bad = options(&[
+            "--listen=nowhere",
+            "--database=postgres://x",
+            "--volume-url=https://x",
+            "--sim-payments=org_a=decline,nonsense",
+            "--tier-changes=org_a,b",
+            "--clock-file=/no/such/file",
+            "--hold=gating.nonsense",
+            "--environment=a b",
+        ]);
+        let Faults(faults) = bad.check().expect_err("bad");
+        let flags = [
+            "--listen",
+            "--database",
+            "--volume-url",
+            "--sim-payments",
+            "--sim-payments",
+            "--tier-changes",
+            "--clock-file",
+            "--hold",
+            "--hold",
+            "--environment",
+        ];
+        let found: Vec<&str> = faults.iter().filter_map(|f| f.split(':').next()).collect();
+        assert_eq!(found, flags, "{faults:?}");
+    }
+
+    #[test]
+    fn a_clock_file_is_read_and_bounded() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("clock.json");
+        let flag = format!("--clock-file={}", file.display());
+        std::fs::write(&file, "{\"origin_ms\": 5, \"boot_ms\": 6, \"speed\": 20}").expect("written");
+        let clock = options(&[&flag]).check().expect("good").clock;
+        assert_eq!(clock, Scaled { origin_ms: 5, boot_ms: 6, speed: 20 });
+        std::fs::write(&file, "{\"origin_ms\": 5, \"boot_ms\": 6, \"speed\": 0}").expect("written");
+        assert!(options(&[&flag]).check().is_err());
+    }
+}

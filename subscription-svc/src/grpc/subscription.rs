@@ -1,0 +1,181 @@
+//! SubscriptionService: create, get and list. Canceling, resuming and the audit are not built yet.
+
+use super::graph::all;
+use super::{Api, convert, not_built, refused};
+use crate::store::SubscriptionFilter;
+use crate::store::rows::Interval;
+use crate::usecase::{CreateSubscription, Initial};
+use subscription_core::status::SubscriptionStatus;
+use tiershift_common::caller::Caller;
+use tiershift_common::fields::FieldsExt as _;
+use tiershift_common::page::Scope;
+use tiershift_core::error::Fields;
+use tiershift_core::ids::{GraphId, OrgId, RequestId, SubscriptionId, TierName};
+use tiershift_core::{Error, UnixMs};
+use tiershift_proto::common::v1 as common;
+use tiershift_proto::subscription::v1 as pb;
+use tiershift_proto::subscription::v1::subscription_service_server::SubscriptionService;
+use tonic::{Request, Response, Status};
+
+/// Most cents of an amount, as the contract has it.
+const CENTS_MAX: i64 = 1_000_000_000_000;
+
+#[tonic::async_trait]
+impl SubscriptionService for Api {
+    async fn create_subscription(
+        &self,
+        request: Request<pb::CreateSubscriptionRequest>,
+    ) -> Result<Response<pb::CreateSubscriptionResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let command = create(request.into_inner()).map_err(refused)?;
+        let made = self.run(|service| async move { service.create_subscription(&caller, command).await }).await?;
+        Ok(Response::new(pb::CreateSubscriptionResponse { subscription: Some(convert::subscription(&made)) }))
+    }
+
+    async fn get_subscription(
+        &self,
+        request: Request<pb::GetSubscriptionRequest>,
+    ) -> Result<Response<pb::GetSubscriptionResponse>, Status> {
+        use pb::get_subscription_request::Key;
+        let caller = Caller::of(&request)?;
+        let mut fields = Fields::new();
+        let found = match request.into_inner().key {
+            None => {
+                fields.fault("key", "must be given");
+                return Err(refused(all::<()>(fields, None).err().unwrap_or_else(unreadable)));
+            }
+            Some(Key::SubscriptionId(id)) => {
+                let id = fields.id("subscription_id", SubscriptionId::parse(id));
+                self.service.get_subscription(&caller, &all(fields, id).map_err(refused)?).await?
+            }
+            Some(Key::GraphId(id)) => {
+                let id = fields.id("graph_id", GraphId::parse(id));
+                self.service.subscription_of(&caller, &all(fields, id).map_err(refused)?).await?
+            }
+        };
+        Ok(Response::new(pb::GetSubscriptionResponse { subscription: Some(convert::subscription(&found)) }))
+    }
+
+    async fn list_subscriptions(
+        &self,
+        request: Request<pb::ListSubscriptionsRequest>,
+    ) -> Result<Response<pb::ListSubscriptionsResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let scope = Scope::pages("ListSubscriptions", &(&request.org_id, request.status, &request.graph_id));
+        let mut fields = Fields::new();
+        let org = fields.optional_id("org_id", &request.org_id, OrgId::parse);
+        let graph = fields.optional_id("graph_id", &request.graph_id, GraphId::parse);
+        let size = fields.page_size("page_size", request.page_size);
+        let status = known("status", request.status, pb::SubscriptionStatus::try_from(request.status), &mut fields);
+        let ((org, graph), (size, status)) = all(fields, org.zip(graph).zip(size.zip(status))).map_err(refused)?;
+        let filter = SubscriptionFilter { org, graph, status: convert::status_from(status) };
+        let before: Option<SubscriptionId> = scope.position(&request.page_token).map_err(refused)?;
+        let page = self.service.list_subscriptions(&caller, &filter, before.as_ref(), size).await?;
+        let last = page.rows.last().filter(|_| page.more);
+        Ok(Response::new(pb::ListSubscriptionsResponse {
+            next_page_token: last.map(|s| scope.token(&s.id)).unwrap_or_default(),
+            subscriptions: page.rows.iter().map(convert::subscription).collect(),
+        }))
+    }
+
+    async fn cancel_subscription(
+        &self,
+        _: Request<pb::CancelSubscriptionRequest>,
+    ) -> Result<Response<pb::CancelSubscriptionResponse>, Status> {
+        Err(not_built("CancelSubscription"))
+    }
+
+    async fn resume_subscription(
+        &self,
+        _: Request<pb::ResumeSubscriptionRequest>,
+    ) -> Result<Response<pb::ResumeSubscriptionResponse>, Status> {
+        Err(not_built("ResumeSubscription"))
+    }
+
+    async fn list_audit_events(
+        &self,
+        _: Request<pb::ListAuditEventsRequest>,
+    ) -> Result<Response<pb::ListAuditEventsResponse>, Status> {
+        Err(not_built("ListAuditEvents"))
+    }
+}
+
+fn unreadable() -> Error {
+    Error::invalid_field("request", "must be readable")
+}
+
+/// An enum value that may be UNSPECIFIED and must be known.
+pub(super) fn known<E, X>(path: &str, _: i32, value: Result<E, X>, fields: &mut Fields) -> Option<E> {
+    if value.is_err() {
+        fields.fault(path, "must be a known value");
+    }
+    value.ok()
+}
+
+/// An amount that is not negative.
+pub(super) fn price(path: &str, money: &common::Money, fields: &mut Fields) -> Option<(i64, String)> {
+    let cents = fields.range(&format!("{path}.amount_cents"), money.amount_cents, 0..=CENTS_MAX);
+    let currency = &money.currency;
+    if currency.len() != 3 || !currency.bytes().all(|b| b.is_ascii_uppercase()) {
+        fields.fault(format!("{path}.currency"), "must be an ISO 4217 code in capitals, such as USD");
+        return None;
+    }
+    Some((cents?, currency.clone()))
+}
+
+fn create(request: pb::CreateSubscriptionRequest) -> Result<CreateSubscription, Error> {
+    let mut fields = Fields::new();
+    let interval = match pb::BillingInterval::try_from(request.interval) {
+        Ok(pb::BillingInterval::Unspecified | pb::BillingInterval::Monthly) => Some(Interval::Monthly),
+        Ok(pb::BillingInterval::Annual) => Some(Interval::Annual),
+        Err(_) => {
+            fields.fault("interval", "must be a known value");
+            None
+        }
+    };
+    let id = fields.id("request_id", RequestId::parse(request.request_id));
+    let org = fields.id("org_id", OrgId::parse(request.org_id));
+    let graph = fields.id("graph_id", GraphId::parse(request.graph_id));
+    let tier = fields.id("tier", TierName::parse(request.tier));
+    let initial = match request.initial {
+        None => Some(None),
+        Some(given) => initial(&given, &mut fields).map(Some),
+    };
+    let read = match (id, org, graph, tier, interval, initial) {
+        (Some(request), Some(org), Some(graph), Some(tier), Some(interval), Some(initial)) => {
+            Some(CreateSubscription { request, org, graph, tier, interval, initial })
+        }
+        _ => None,
+    };
+    all(fields, read)
+}
+
+fn initial(given: &pb::InitialSubscription, fields: &mut Fields) -> Option<Initial> {
+    let asked = pb::SubscriptionStatus::try_from(given.status);
+    let status = known("initial.status", given.status, asked, fields);
+    let status = status.map(|s| convert::status_from(s).unwrap_or(SubscriptionStatus::Active));
+    let price = match &given.price {
+        None => Some(None),
+        Some(money) => price("initial.price", money, fields).map(Some),
+    };
+    let mut time = |path: &str, ms: i64| {
+        let ms = fields.range(path, ms, 0..=i64::MAX / 2);
+        ms.map(|ms| (ms > 0).then_some(UnixMs(ms)))
+    };
+    let period_start = time("initial.period_start_unix_ms", given.period_start_unix_ms);
+    let period_end = time("initial.period_end_unix_ms", given.period_end_unix_ms);
+    let ends_at = time("initial.ends_at_unix_ms", given.ends_at_unix_ms);
+    if given.ends_at_unix_ms != 0 && status.is_some_and(|s| s != SubscriptionStatus::Canceled) {
+        fields.fault("initial.ends_at_unix_ms", "must be 0 unless the status is CANCELED");
+    }
+    let provider = fields.text("initial.provider_subscription_id", &given.provider_subscription_id, 0..=255);
+    Some(Initial {
+        status: status?,
+        price: price?,
+        period_start: period_start?,
+        period_end: period_end?,
+        ends_at: ends_at?,
+        provider_subscription_id: provider?,
+    })
+}

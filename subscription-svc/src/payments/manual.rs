@@ -1,0 +1,50 @@
+//! Customers who pay by invoice: each request becomes a line in a book that people read and bill.
+//!
+//! Nothing is ever declined, and everything is done at once: the line is the promise to pay.
+
+use super::book::{Book, Entry};
+use super::{Answer, Body, Payments, Reading};
+use crate::store::rows::{PaymentKind, PaymentRequest};
+use async_trait::async_trait;
+use std::sync::Arc;
+use tiershift_core::ids::ChangeId;
+
+/// Invoice lines.
+#[derive(Debug)]
+pub struct Manual {
+    book: Arc<Book>,
+}
+
+impl Manual {
+    /// Over a book.
+    pub fn new(book: Arc<Book>) -> Self {
+        Self { book }
+    }
+}
+
+#[async_trait]
+impl Payments for Manual {
+    fn name(&self) -> &'static str {
+        "manual"
+    }
+
+    async fn post(&self, request: &PaymentRequest) -> Answer {
+        let key = request.key();
+        let Ok(body) = serde_json::from_str::<Body>(&request.bytes) else { return Answer::ServerFault };
+        match self.book.enter(Entry::of(key.clone(), &request.change, &request.bytes, &body)) {
+            Ok(()) => Answer::Done { reference: format!("line:{key}") },
+            Err(error) => {
+                tracing::error!(key, error = %error, "the book of invoice lines cannot be written");
+                Answer::Unknown
+            }
+        }
+    }
+
+    async fn read(&self, change: &ChangeId, kind: PaymentKind) -> Reading {
+        let key = format!("{change}/{}", kind.as_str());
+        match self.book.get(&key) {
+            Some(_) => Reading::Done { reference: format!("line:{key}") },
+            None => Reading::Nothing,
+        }
+    }
+}

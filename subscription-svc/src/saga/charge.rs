@@ -1,0 +1,200 @@
+//! The money of a change: forward before the gate, back after a rollback (H21, H23, H28).
+//!
+//! Before anything is sent, everything is checked again in the transaction that stores the request's bytes; a request
+//! that is stored may have been sent, so it is made definite before anything else is decided.
+
+use super::deliver::put_off;
+use super::turn::{definite, payment_of};
+use super::{Fault, delivered};
+use crate::payments::Body;
+use crate::payments::policy::{Known, resolve};
+use crate::service::Service;
+use crate::store::Loaded;
+use crate::store::rows::{Owed, PaymentKind, PaymentOutcome, PaymentRequest, TierChange};
+use crate::usecase::facts::{price_changed, terms};
+use subscription_core::change::{Back, Event, Refusal};
+use tiershift_core::{Reason, Violation};
+
+/// For how much longer the migration must wait at its gate for the charge to begin, in milliseconds: the charge's
+/// budget and what closing the gate needs (H22).
+const GATE_LEFT_MS: i64 = 120_000;
+
+/// While the migration is seen not to wait at its gate, how often to look.
+const LOOK_MS: i64 = 1_000;
+
+/// Takes the money, or finds out what became of it.
+pub async fn charge(service: &Service, owed: &Owed, loaded: &Loaded) -> Result<(), Fault> {
+    let change = loaded.change.as_ref().ok_or(Fault::Gone)?;
+    let request = match payment_of(loaded, PaymentKind::Forward) {
+        Some(stored) => stored.clone(),
+        None => match prepare(service, owed, change).await? {
+            Some(request) => request,
+            None => return Ok(()),
+        },
+    };
+    service.hold.reached("charging", "intent").await;
+    let known = outcome(service, &request).await;
+    service.hold.reached("charging", "called").await;
+    let due_cents = change.quote.due_cents;
+    let attempts = owed.attempts.saturating_add(1);
+    let at = service.next_try(owed.attempts);
+    let (event, stored) = told(&known, request);
+    let event = match event {
+        Told::Done => Event::ChargeTaken,
+        Told::Refused(reason) => Event::ChargeRefused { reason },
+        Told::Unknown => Event::ChargeUnknown,
+    };
+    let stored_outcome = service.turn(&change.id, |turn, _| {
+        turn.payment(stored);
+        turn.again(attempts, at);
+        if event == Event::ChargeTaken {
+            turn.charged(due_cents);
+        }
+        delivered(turn, owed, &event)
+    });
+    stored_outcome.await?;
+    service.hold.reached("charging", "outcome").await;
+    Ok(())
+}
+
+/// Checks everything again and stores the bytes, in one transaction. None: it must not be sent (now, or ever).
+async fn prepare(service: &Service, owed: &Owed, change: &TierChange) -> Result<Option<PaymentRequest>, Fault> {
+    let Some(gate_id) = change.machine.gate_id else { return Err(Fault::Refused(Refusal::Unwanted)) };
+    match service.migrations.get(&change.id).await {
+        Ok(view) if view.waits_at(gate_id, GATE_LEFT_MS) => {}
+        // History, not the head (H22): the follower is about to tell.
+        Ok(_) => {
+            service.later(owed, service.now().plus(LOOK_MS), owed.attempts).await?;
+            return Ok(None);
+        }
+        Err(error) => {
+            put_off(service, owed, &error).await?;
+            return Ok(None);
+        }
+    }
+    let now = service.now();
+    let prepared = service.turn(&change.id, |turn, loaded| {
+        let (Some(graph), Some(subscription)) = (&loaded.graph, &loaded.subscription) else {
+            return Err(Refusal::Unwanted);
+        };
+        if !turn.change.machine.wants(&owed.effect) {
+            return Err(Refusal::Unwanted);
+        }
+        let mut report = service.check_again(loaded, graph, &turn.change);
+        if let Some(fault) = price_fault(service, &turn.change, loaded) {
+            report.add(fault);
+        }
+        if let Some(reason) = report.first_reason() {
+            turn.violations(report.violations);
+            delivered(turn, owed, &Event::ChargeWithheld { reason })?;
+            return Ok(None);
+        }
+        let body = Body::of(PaymentKind::Forward, &turn.change, subscription);
+        let request = stored_request(&turn.change, PaymentKind::Forward, &body, now);
+        turn.payment(request.clone());
+        Ok(Some(request))
+    });
+    Ok(prepared.await?.1)
+}
+
+/// The price is computed again from what is there now, for the accepted instant: any difference is a changed price.
+fn price_fault(service: &Service, change: &TierChange, loaded: &Loaded) -> Option<Violation> {
+    let present = terms(loaded.subscription.as_ref()?, service.catalogue.get(&change.to_tier)?);
+    let accepted = &change.quote.terms;
+    (present != *accepted).then(|| price_changed("price", accepted.price_after_cents, present.price_after_cents))
+}
+
+/// Restores the price, or gives the money back.
+pub async fn give_back(
+    service: &Service,
+    owed: &Owed,
+    loaded: &Loaded,
+    kind: PaymentKind,
+    back: Back,
+) -> Result<(), Fault> {
+    let change = loaded.change.as_ref().ok_or(Fault::Gone)?;
+    let stage = match back {
+        Back::Price => "reverting",
+        Back::Money => "refunding",
+    };
+    let request = match payment_of(loaded, kind) {
+        Some(stored) => stored.clone(),
+        None => {
+            let subscription = loaded.subscription.as_ref().ok_or(Fault::Gone)?;
+            let request = stored_request(change, kind, &Body::of(kind, change, subscription), service.now());
+            let row = request.clone();
+            let store = service.turn(&change.id, |turn, _| {
+                turn.payment(row);
+                Ok(())
+            });
+            store.await?;
+            request
+        }
+    };
+    service.hold.reached(stage, "intent").await;
+    let known = outcome(service, &request).await;
+    service.hold.reached(stage, "called").await;
+    let attempts = owed.attempts.saturating_add(1);
+    let at = service.next_try(owed.attempts);
+    let (event, stored) = told(&known, request);
+    let event = match event {
+        Told::Done => Event::BackDone { back },
+        Told::Refused(reason) => Event::BackRefused { back, reason },
+        Told::Unknown => Event::BackUnknown { back },
+    };
+    let stored_outcome = service.turn(&change.id, |turn, _| {
+        turn.payment(stored);
+        turn.again(attempts, at);
+        if event == (Event::BackDone { back: Back::Money }) {
+            turn.returned(turn.change.measured.charged_cents);
+        }
+        delivered(turn, owed, &event)
+    });
+    stored_outcome.await?;
+    service.hold.reached(stage, "outcome").await;
+    Ok(())
+}
+
+/// What came of a try.
+enum Told {
+    Done,
+    Refused(Reason),
+    Unknown,
+}
+
+async fn outcome(service: &Service, request: &PaymentRequest) -> Known {
+    match request.outcome {
+        // Definite before, and the event with it was lost: told again.
+        PaymentOutcome::Taken => Known::Taken { reference: request.reference.clone() },
+        PaymentOutcome::Refused => Known::Refused { reason: Reason::PaymentDeclined },
+        PaymentOutcome::Unknown | PaymentOutcome::Poisoned => {
+            resolve(service.payments.as_ref(), request, service.now()).await
+        }
+    }
+}
+
+fn told(known: &Known, request: PaymentRequest) -> (Told, PaymentRequest) {
+    let (told, outcome, reference) = match known {
+        Known::Taken { reference } => (Told::Done, PaymentOutcome::Taken, reference.clone()),
+        Known::Refused { reason } => (Told::Refused(*reason), PaymentOutcome::Refused, String::new()),
+        Known::Unknown { poisoned } => {
+            let poisoned = *poisoned && request.outcome == PaymentOutcome::Unknown;
+            let outcome = if poisoned { PaymentOutcome::Poisoned } else { request.outcome };
+            (Told::Unknown, outcome, request.reference.clone())
+        }
+    };
+    debug_assert!(!definite(request.outcome) || outcome == request.outcome, "a definite outcome never changes");
+    (told, PaymentRequest { outcome, reference, ..request })
+}
+
+fn stored_request(change: &TierChange, kind: PaymentKind, body: &Body, now: tiershift_core::UnixMs) -> PaymentRequest {
+    PaymentRequest {
+        change: change.id.clone(),
+        kind,
+        // Plain values always have a JSON form.
+        bytes: serde_json::to_string(body).unwrap_or_default(),
+        stored: now,
+        outcome: PaymentOutcome::Unknown,
+        reference: String::new(),
+    }
+}

@@ -1,0 +1,163 @@
+//! What runs accepted changes: it follows migrations, delivers owed effects, watches deadlines and compares.
+//!
+//! `turn` is the pure heart: one transaction of a change. `follower` brings the volume's events; `worker` delivers
+//! owed effects, one at a time and in order per change, by `deliver`, `gate` and `charge`; `compare` holds both
+//! services against each other. Effects start only from the state at the head (H22): every delivery asks the change,
+//! as it is now, whether it still wants the effect.
+
+mod charge;
+mod compare;
+mod deliver;
+mod follower;
+pub mod gate;
+pub mod turn;
+mod wording;
+mod worker;
+
+use crate::service::Service;
+use crate::store;
+use crate::store::rows::{Owed, TierChange};
+use crate::store::{Key, Loaded, Write};
+use std::sync::Arc;
+use subscription_core::change::{Event, Notice, Refusal};
+use tiershift_core::UnixMs;
+use tiershift_core::ids::ChangeId;
+use tokio_util::sync::CancellationToken;
+use turn::Turn;
+
+pub use wording::because;
+
+/// First wait after a call without an answer, in milliseconds of the clock port; doubled each time.
+const BACKOFF_FIRST_MS: i64 = 500;
+
+/// Longest wait. A gate may be closed meanwhile, so that minutes would be the customer's; and a service that comes
+/// back after an outage meets at most one call a change in this time.
+const BACKOFF_MAX_MS: i64 = 10_000;
+
+/// After a store that does not answer, in milliseconds of the clock port.
+const STORE_PAUSE_MS: i64 = 1_000;
+
+/// How one step of a saga failed. None of these is told to a customer.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// The store.
+    #[error("the store failed")]
+    Store(#[from] store::Fault),
+    /// The change does not take it any more.
+    #[error("the change refuses: {0}")]
+    Refused(Refusal),
+    /// The change, or what belongs to it, is not there.
+    #[error("the change is not there")]
+    Gone,
+}
+
+/// The wait before try `attempts + 1`, with a quarter of it random, so that changes that failed together do not come
+/// back together.
+fn backoff_ms(attempts: u32, random: u128) -> i64 {
+    let whole = BACKOFF_FIRST_MS.saturating_mul(1_i64 << attempts.min(10)).min(BACKOFF_MAX_MS);
+    let quarter = whole / 4;
+    let jitter = i64::try_from(random % u128::from(quarter.unsigned_abs().max(1))).unwrap_or(0);
+    whole - quarter + jitter
+}
+
+/// Runs everything until `stop`.
+pub async fn run(service: Arc<Service>, stop: CancellationToken) {
+    let follower = follower::run(Arc::clone(&service), stop.clone());
+    let worker = worker::run(Arc::clone(&service), stop.clone());
+    let compare = compare::run(service, stop);
+    tokio::join!(follower, worker, compare);
+}
+
+impl Service {
+    /// One transaction of one change: `act` applies events to its turn.
+    async fn turn<T: Send>(
+        &self,
+        id: &ChangeId,
+        act: impl FnOnce(&mut Turn<'_>, &Loaded) -> Result<T, Refusal> + Send,
+    ) -> Result<(TierChange, T), Fault> {
+        let now = self.now();
+        let done: Result<_, Fault> = self
+            .committer
+            .transact(&Key::change(id.clone()), |loaded| {
+                let mut turn = Turn::begin(loaded, &self.ids, now).ok_or(Fault::Gone)?;
+                let value = act(&mut turn, loaded).map_err(Fault::Refused)?;
+                let (change, notices) = (turn.change.clone(), std::mem::take(&mut turn.notices));
+                Ok((turn.finish(), (change, notices, value)))
+            })
+            .await?;
+        let (change, notices, value): (TierChange, Vec<Notice>, T) = done?;
+        self.tell(&change, &notices);
+        if change.follows {
+            self.follow.notify_one();
+        }
+        Ok((change, value))
+    }
+
+    /// People are told of what has been committed.
+    fn tell(&self, change: &TierChange, notices: &[Notice]) {
+        let machine = &change.machine;
+        for notice in notices {
+            match notice {
+                Notice::Ended => {
+                    self.learned.forget(&change.id);
+                    let now = self.now();
+                    tracing::info!(change = %change.id, state = machine.state.as_str(),
+                        reason = machine.failure.map(tiershift_core::Reason::as_str),
+                        writes_blocked_ms = change.writes_blocked_ms(now), offline_ms = change.offline_ms(now),
+                        "tier change ended");
+                }
+                Notice::Attention => {
+                    let (cause, reason) = machine.attention.map_or(("", ""), |a| (a.cause.as_str(), a.reason.as_str()));
+                    tracing::error!(change = %change.id, graph = %change.graph, cause, reason,
+                        "tier change needs attention");
+                }
+            }
+        }
+    }
+
+    /// An owed effect had no answer: again later.
+    async fn later(&self, owed: &Owed, at: UnixMs, attempts: u32) -> Result<(), Fault> {
+        let row = Owed { attempts, not_before: at, ..owed.clone() };
+        let key = Key::change(owed.change.clone());
+        let done = self.committer.transact(&key, |_| Ok::<_, Fault>((vec![Write::Retry(row)], ()))).await?;
+        done
+    }
+
+    /// An owed effect is not wanted any more.
+    async fn drop_owed(&self, owed: &Owed) -> Result<(), Fault> {
+        let key = Key::change(owed.change.clone());
+        let id = owed.id;
+        let done = self.committer.transact(&key, |_| Ok::<_, Fault>((vec![Write::Settle(id)], ()))).await?;
+        done
+    }
+
+    /// When to try an effect again.
+    fn next_try(&self, attempts: u32) -> UnixMs {
+        self.now().plus(backoff_ms(attempts, self.ids.random()))
+    }
+}
+
+/// Marks the effect as delivered and applies what came of it.
+fn delivered(turn: &mut Turn<'_>, owed: &Owed, event: &Event) -> Result<(), Refusal> {
+    turn.settle(owed.id);
+    turn.take(event)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_a_bound_and_are_spread() {
+        for random in [0, 7, u128::MAX] {
+            let mut last = 0;
+            for attempts in 0..40 {
+                let wait = backoff_ms(attempts, random);
+                assert!((BACKOFF_FIRST_MS * 3 / 4..=BACKOFF_MAX_MS).contains(&wait), "{attempts}: {wait}");
+                assert!(wait >= last * 3 / 4, "{attempts}: {wait} after {last}");
+                last = wait;
+            }
+        }
+        assert_ne!(backoff_ms(3, 0), backoff_ms(3, 100));
+    }
+}

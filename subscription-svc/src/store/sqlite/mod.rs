@@ -1,0 +1,235 @@
+//! The store in one SQLite file: the embedded default, for one subscription-svc process.
+//!
+//! WAL with `synchronous = FULL`, so that an acknowledged gate is on the disk (H9); both are read back at the start
+//! and pinned by a test. One connection writes, and every writing transaction begins IMMEDIATE: a transaction that
+//! reads first and upgrades later would fail at once while another writes, whatever the busy time-out (H38). The
+//! others read snapshots. `read` turns rows into values, `write` values into rows, `schema` applies the migrations.
+
+mod read;
+mod schema;
+mod write;
+
+use super::rows::{Access, AuditEvent, Leases, Revision, Subgraph, Subscription, TierChange};
+use super::{
+    Act, Cause, ChangeFilter, Committed, Constraint, Due, Fault, Feed, Key, Loaded, Published, Store,
+    SubscriptionFilter,
+};
+use async_trait::async_trait;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Row as _, SqliteConnection, SqlitePool};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tiershift_core::UnixMs;
+use tiershift_core::ids::{AnyGraphId, ChangeId, GraphId, OrgId, SubscriptionId};
+
+/// Readers beside the one writer. SQLite reads are microseconds of CPU: more connections than a few cores help nobody.
+const READERS: u32 = 4;
+
+/// How long a statement waits for a lock. Only a second process on the same file could hold one for longer than one
+/// transaction, and there must be none.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// Why the file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenFault {
+    /// The address is none.
+    #[error("`{0}` must be sqlite://path, such as sqlite:///var/lib/tiershift/subscription.db")]
+    Url(String),
+    /// The folder of the file cannot be made.
+    #[error("cannot make the folder of {0}")]
+    Folder(PathBuf, #[source] std::io::Error),
+    /// SQLite refuses it.
+    #[error("cannot open {0}")]
+    Open(PathBuf, #[source] sqlx::Error),
+    /// It was written by a newer build.
+    #[error("{path} has schema {found}, and this build knows {known}: use the newer build")]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// The newest schema here.
+        known: i64,
+    },
+    /// It does not keep what is acknowledged.
+    #[error("{0} does not run with journal_mode = wal and synchronous = full")]
+    NotDurable(PathBuf),
+}
+
+/// The store.
+#[derive(Debug)]
+pub struct Sqlite {
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+/// The path of an address `sqlite://path`.
+pub fn path_of(url: &str) -> Result<PathBuf, OpenFault> {
+    match url.strip_prefix("sqlite://") {
+        Some(path) if !path.is_empty() && !path.contains(['?', '#']) => Ok(PathBuf::from(path)),
+        Some(_) | None => Err(OpenFault::Url(url.to_owned())),
+    }
+}
+
+impl Sqlite {
+    /// Opens, or makes, the file and brings its schema up to date.
+    pub async fn open(path: &Path) -> Result<Self, OpenFault> {
+        let open = |error| OpenFault::Open(path.to_owned(), error);
+        if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(|error| OpenFault::Folder(path.to_owned(), error))?;
+        }
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .foreign_keys(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY);
+        let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await.map_err(open)?;
+        schema::migrate(&writer, path).await?;
+        let readers = SqlitePoolOptions::new().max_connections(READERS).connect_with(options).await.map_err(open)?;
+        let store = Self { writer, readers };
+        if store.durability().await.map_err(open)? == ("wal".to_owned(), 2) {
+            Ok(store)
+        } else {
+            Err(OpenFault::NotDurable(path.to_owned()))
+        }
+    }
+
+    /// `journal_mode` and `synchronous` of the writing connection; 2 is FULL.
+    pub async fn durability(&self) -> Result<(String, i64), sqlx::Error> {
+        let mut connection = self.writer.acquire().await?;
+        let mode = sqlx::query("PRAGMA journal_mode").fetch_one(&mut *connection).await?.try_get(0)?;
+        let synchronous = sqlx::query("PRAGMA synchronous").fetch_one(&mut *connection).await?.try_get(0)?;
+        Ok((mode, synchronous))
+    }
+
+    /// Closes the file: the log is written back.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    async fn reader(&self) -> Result<sqlx::pool::PoolConnection<sqlx::Sqlite>, Fault> {
+        self.readers.acquire().await.map_err(away)
+    }
+}
+
+/// An error before COMMIT: nothing was written.
+fn away(error: sqlx::Error) -> Fault {
+    match error {
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) => Fault::Corrupt(error.to_string()),
+        error => Fault::Away(Cause::from(error)),
+    }
+}
+
+/// The same, for a statement that only `constraint` can refuse.
+fn refused_by(constraint: Constraint) -> impl Fn(sqlx::Error) -> Fault {
+    /// The primary code in the low byte of every extended one.
+    const SQLITE_CONSTRAINT: i32 = 19;
+    move |error| {
+        let code = error.as_database_error().and_then(|e| e.code()?.parse::<i32>().ok());
+        if code.is_some_and(|code| code & 0xff == SQLITE_CONSTRAINT) {
+            Fault::Constraint(constraint)
+        } else {
+            away(error)
+        }
+    }
+}
+
+#[async_trait]
+impl Store for Sqlite {
+    async fn transact(&self, key: &Key, act: Act<'_>) -> Result<Committed, Fault> {
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(away)?;
+        let loaded = read::load(&mut transaction, key).await?;
+        let writes = act(&loaded);
+        if writes.is_empty() {
+            transaction.rollback().await.map_err(away)?;
+            return Ok(Committed::default());
+        }
+        let committed = write::apply(&mut transaction, writes).await?;
+        transaction.commit().await.map_err(|error| Fault::Unknown(Cause::from(error)))?;
+        Ok(committed)
+    }
+
+    async fn read(&self, key: &Key) -> Result<Loaded, Fault> {
+        // One snapshot for all of its statements.
+        let mut transaction = self.readers.begin().await.map_err(away)?;
+        let loaded = read::load(&mut transaction, key).await?;
+        transaction.rollback().await.map_err(away)?;
+        Ok(loaded)
+    }
+
+    async fn subgraphs(
+        &self,
+        parent: &GraphId,
+        after: Option<&AnyGraphId>,
+        limit: u32,
+    ) -> Result<Vec<Subgraph>, Fault> {
+        read::subgraphs(&mut *self.reader().await?, parent, after, limit).await
+    }
+
+    async fn subscription(&self, id: &SubscriptionId) -> Result<Option<Subscription>, Fault> {
+        read::subscription(&mut *self.reader().await?, id).await
+    }
+
+    async fn subscriptions(
+        &self,
+        filter: &SubscriptionFilter,
+        before: Option<&SubscriptionId>,
+        limit: u32,
+    ) -> Result<Vec<Subscription>, Fault> {
+        read::subscriptions(&mut *self.reader().await?, filter, before, limit).await
+    }
+
+    async fn changes(
+        &self,
+        filter: &ChangeFilter,
+        before: Option<&ChangeId>,
+        limit: u32,
+    ) -> Result<Vec<TierChange>, Fault> {
+        read::changes(&mut *self.reader().await?, filter, before, limit).await
+    }
+
+    async fn changes_by_id(&self, ids: &[ChangeId]) -> Result<Vec<TierChange>, Fault> {
+        read::changes_by_id(&mut *self.reader().await?, ids).await
+    }
+
+    async fn open_changes(&self) -> Result<Vec<TierChange>, Fault> {
+        read::open_changes(&mut *self.reader().await?).await
+    }
+
+    async fn due(&self, now: UnixMs) -> Result<Due, Fault> {
+        read::due(&mut *self.reader().await?, now).await
+    }
+
+    async fn events(&self, feed: &Feed, after: u64, limit: u32) -> Result<Vec<Published>, Fault> {
+        read::events(&mut *self.reader().await?, feed, after, limit).await
+    }
+
+    async fn feed_base(&self, org: &OrgId) -> Result<u64, Fault> {
+        read::feed_base(&mut *self.reader().await?, org).await
+    }
+
+    async fn feed_head(&self) -> Result<u64, Fault> {
+        read::feed_head(&mut *self.reader().await?).await
+    }
+
+    async fn access(&self) -> Result<(Revision, Leases, Vec<Access>), Fault> {
+        let mut transaction = self.readers.begin().await.map_err(away)?;
+        let all = read::access(&mut transaction).await?;
+        transaction.rollback().await.map_err(away)?;
+        Ok(all)
+    }
+
+    async fn audit(&self, change: &ChangeId) -> Result<Vec<AuditEvent>, Fault> {
+        read::audit(&mut *self.reader().await?, change).await
+    }
+
+    async fn epoch(&self) -> Result<i64, Fault> {
+        read::epoch(&mut *self.reader().await?).await
+    }
+}
+
+/// What every reading function takes.
+type Connection = SqliteConnection;
