@@ -1,7 +1,8 @@
 //! This process's one heartbeat: `WORKER#<id>` with a record version that others watch (rule 5).
 //!
 //! The lease only avoids doubled work; what makes a paused owner harmless is F1-F8. It is real time, never scaled:
-//! a simulated second is no reason to believe a process dead. Who takes over from whom is `worker.rs`.
+//! a simulated second is no reason to believe a process dead. (Virtual time has no other time, so a lease can be
+//! told what to read.) Who takes over from whom is `worker.rs`.
 
 use crate::ports::store::Store;
 use std::collections::BTreeMap;
@@ -23,32 +24,45 @@ const BEAT: Duration = Duration::from_secs(2);
 /// A process's own lease.
 #[derive(Debug)]
 pub struct Lease {
-    /// CLOCK_BOOTTIME until which the last acknowledged heartbeat holds, counted from before it was sent.
+    /// Until when the last acknowledged heartbeat holds, counted from before it was sent.
     until_ms: AtomicI64,
+    /// What all leases are counted by: milliseconds that never go back.
+    time: fn() -> i64,
 }
 
 impl Lease {
-    /// Not held yet.
+    /// Not held yet; counted by CLOCK_BOOTTIME.
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { until_ms: AtomicI64::new(0) })
+        Self::counted_by(boottime_ms)
+    }
+
+    /// Not held yet; counted by another time than CLOCK_BOOTTIME, in milliseconds. For virtual time only, where real
+    /// milliseconds pass between simulated hours.
+    pub fn counted_by(time: fn() -> i64) -> Arc<Self> {
+        Arc::new(Self { until_ms: AtomicI64::new(i64::MIN), time })
+    }
+
+    /// Now, by the time that leases are counted by.
+    pub fn now_ms(&self) -> i64 {
+        (self.time)()
     }
 
     /// Whether it holds now; the last look before a call is sent (F7). BOOTTIME: a suspended machine's lease runs
     /// out while it sleeps.
     pub fn holds(&self) -> bool {
-        boottime_ms() < self.until_ms.load(Ordering::Acquire)
+        self.now_ms() < self.until_ms.load(Ordering::Acquire)
     }
 
     /// Milliseconds for which it still holds; not positive when it does not.
     pub fn left_ms(&self) -> i64 {
-        self.until_ms.load(Ordering::Acquire) - boottime_ms()
+        self.until_ms.load(Ordering::Acquire).saturating_sub(self.now_ms())
     }
 
     /// Beats until told to stop, then gives the lease up at once by removing its item.
     pub async fn keep(self: Arc<Self>, store: Arc<dyn Store>, me: WorkerId, stop: CancellationToken) {
         let mut rvn = 0_i64;
         loop {
-            let begun_ms = boottime_ms();
+            let begun_ms = self.now_ms();
             rvn += 1;
             let set = Item::default().with("rvn", rvn).with("lease_ms", LEASE_MS);
             let write = Write::upsert(keys::worker(&me), set, &[], Vec::new());
@@ -62,7 +76,7 @@ impl Lease {
                 () = tokio::time::sleep(BEAT) => {}
             }
         }
-        self.until_ms.store(0, Ordering::Release);
+        self.until_ms.store(i64::MIN, Ordering::Release);
         // Handed back, so that the next one need not wait for the lease to run out.
         let set = Item::default().with("gone", true);
         let write = Write::upsert(keys::worker(&me), set, &[], Vec::new());

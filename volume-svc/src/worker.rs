@@ -10,7 +10,6 @@ use crate::lease::Watched;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tiershift_common::clock::boottime_ms;
 use tiershift_core::ids::ChangeId;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -97,7 +96,7 @@ impl Worker {
             return Ok(true);
         }
         let beat = journal.store().get(&Watched::key(&head.owner)).await?;
-        if !watched.is_dead(&head.owner, beat.as_ref(), boottime_ms()) {
+        if !watched.is_dead(&head.owner, beat.as_ref(), self.drivers.lease.now_ms()) {
             return Ok(false);
         }
         self.take_over(&head).await
