@@ -20,6 +20,8 @@ pub enum Format {
 
 /// The command line's part of it.
 #[derive(Args, Clone, Debug, Default)]
+// A name of its own, because clap would take the type's, which other option groups bear too.
+#[group(id = "telemetry")]
 pub struct Options {
     /// Form of the log lines on stderr. What is written is chosen by RUST_LOG (default: info)
     #[arg(long, value_enum, default_value_t = Format::Text, env = "TIERSHIFT_LOG_FORMAT")]
