@@ -35,7 +35,7 @@ fn main() -> ExitCode {
             Err(fault) => return fail(EX_UNAVAILABLE, &fault),
         };
         // One line for whoever started it; everything else goes to stderr.
-        let line = serde_json::json!({ "listening on": app.local_addr().to_string() });
+        let line = serde_json::json!({ "listening": app.local_addr().to_string() });
         if let Err(error) = writeln!(std::io::stdout(), "{line}") {
             tracing::warn!(%error, "nobody reads where this listens");
         }
