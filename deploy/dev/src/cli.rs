@@ -59,7 +59,7 @@ pub struct Demo {
     /// One JSON object a line: events, then the summary
     #[arg(long)]
     pub json: bool,
-    /// Something to go wrong (repeat for more): attach_fails, agent_skips_unmount, no_capacity, slow_snapshot, ...
+    /// Something to go wrong (repeat for more): attach_fails, agent_skips_unmount, no_capacity, throttle:AttachVolume, ...
     #[arg(long)]
     pub fault: Vec<String>,
     /// Cancel the change when it reaches this stage (`safety_snapshot`, `drain_reads`, ...)

@@ -123,8 +123,8 @@ async fn story(args: &Demo, place: &Place, target: &Target) -> Result<Exit, Brok
     let cloud = Cloud::at(&place.stack.cloud_url);
     let (graph, instance) = choose(args, place, target).await?;
     for fault in &args.fault {
-        let set: Result<serde_json::Value, _> =
-            cloud.post("/sim/faults", &json!({ "fault": { "fault": fault } })).await;
+        let wanted = fault_of(fault).map_err(RunError::Usage)?;
+        let set: Result<serde_json::Value, _> = cloud.post("/sim/faults", &wanted).await;
         set.map_err(|e| RunError::Usage(format!("--fault {fault}: {e}")))?;
     }
     if !args.json {
@@ -148,6 +148,22 @@ async fn story(args: &Demo, place: &Place, target: &Target) -> Result<Exit, Brok
     finish(args, &summary, &mut progress, &audit, &counts).map_err(Fault::from)?;
     let exit = summary.result.exit();
     Ok(if exit == Exit::Succeeded && audit.missing_count > 0 { Exit::Failed } else { exit })
+}
+
+/// `name` or `name:parameter`, as the simulated cloud's control call wants it.
+fn fault_of(text: &str) -> Result<serde_json::Value, String> {
+    let (name, parameter) = text.split_once(':').map_or((text, None), |(n, p)| (n, Some(p)));
+    let catalogue = cloud_sim::faults::Fault::catalogue();
+    match (catalogue.iter().find(|(known, _)| *known == name), parameter) {
+        (Some((_, None)), None) => Ok(json!({ "fault": name })),
+        (Some((_, Some(key))), Some(value)) => Ok(json!({ "fault": name, (*key): value })),
+        (Some((_, Some(key))), None) => Err(format!("--fault {name} needs its {key}: --fault {name}:VALUE")),
+        (Some((_, None)), Some(_)) => Err(format!("--fault {name} takes no parameter")),
+        (None, _) => {
+            let names: Vec<&str> = catalogue.iter().map(|(n, _)| *n).collect();
+            Err(format!("no fault {name}; choose one of {}", names.join(", ")))
+        }
+    }
 }
 
 /// Begins the change and follows it to its end.

@@ -15,8 +15,10 @@ use crate::sim::{Event, Sim, refused};
 use crate::timing::{Mishap, Op, mix};
 use crate::writes::WriteSet;
 
-/// Background checkpoint of an open engine.
-pub const CHECKPOINT_MS: u64 = 30_000;
+/// Simulated milliseconds between two checkpoints of an open engine: what was acknowledged since the last one is in
+/// memory and in the unflushed WAL only. Five minutes, as databases have it, so that what a customer wrote shortly
+/// before a move is lost by a forgotten unmount and by nothing else.
+pub const CHECKPOINT_MS: u64 = 300_000;
 
 /// Missing writes that an audit lists by id.
 const MISSING_LISTED: usize = 100;
