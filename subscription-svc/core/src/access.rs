@@ -1,6 +1,6 @@
 //! May this graph be read or written now? One pure function over one record.
 //!
-//! The table is DESIGN section 5; its rows are tried in the order of the code. **The gate comes before every
+//! The table is in docs/protocol.md; its rows are tried in the order of the code. **The gate comes before every
 //! setting** (H5): no configuration opens it. Not here: leases, which say how long a holder may go on believing a
 //! record (`subscription_svc::access`).
 

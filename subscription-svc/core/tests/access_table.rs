@@ -1,4 +1,4 @@
-//! The whole decision table, printed and compared with `access_table.txt` (DESIGN section 5, H5).
+//! The whole decision table, printed and compared with `access_table.txt` (docs/protocol.md, H5).
 //!
 //! After a wanted change of the rules, copy the file that the failed test names over it, and read the difference.
 #![allow(clippy::expect_used, clippy::panic, clippy::format_push_string, reason = "a test: its failure is the report")]

@@ -1,7 +1,7 @@
 //! The graph engine on an instance: doors, clients, acknowledged writes, and what is not on the device yet.
 //!
 //! A write is acknowledged when it is in memory and in the page cache; a checkpoint every 30 s and a clean stop bring it to
-//! the device. So a forgotten unmount loses something here, as it does in life (PROTOCOL.md 6, invariant 13). How an
+//! the device. So a forgotten unmount loses something here, as it does in life (docs/protocol.md, invariant 13). How an
 //! engine is started and stopped is in `agent.rs`; what a dying host does to it is in `host.rs`.
 
 use serde::{Deserialize, Serialize};

@@ -12,7 +12,7 @@ use crate::api::control::SetFault;
 #[serde(tag = "fault", rename_all = "snake_case")]
 pub enum Fault {
     /// AttachVolume to any instance but the one that held the volume last is accepted and then falls back to no attachment,
-    /// as with a key that cannot be used (AWS.md 1.8).
+    /// as with a key that cannot be used (docs/aws.md 1.8).
     AttachFails,
     /// The agent says `released` though it neither flushed nor unmounted; the kernel lets the device go.
     AgentSkipsUnmount,

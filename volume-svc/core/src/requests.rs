@@ -61,7 +61,7 @@ impl Machine {
         }
     }
 
-    /// CancelMigration: until the detach is journalled (DESIGN: invariant 3 has not been used up before).
+    /// CancelMigration: until the detach is journalled (invariant 3 is not used up before).
     pub fn cancel(&self, by: &str) -> Result<Granted, Refused> {
         let m = &self.state;
         match m.end {

@@ -4,6 +4,7 @@ use cloud_sim::api::agent::{AgentState, DrainScope};
 use cloud_sim::api::control::{EngineEvent, EngineLogEntry, ReadEngineLog};
 use cloud_sim::api::ec2::{DetachVolume, TerminateInstances};
 use cloud_sim::api::engine::Door;
+use cloud_sim::engine::CHECKPOINT_MS;
 use cloud_sim::faults::Fault;
 
 use crate::kit::{GRAPH, World};
@@ -44,7 +45,7 @@ fn an_agent_that_lies_about_the_unmount_loses_what_was_not_flushed() {
     let mut world = World::new();
     let source = world.source.clone();
     world.ok(world.write(&source, 1));
-    world.wait(30_000);
+    world.wait(CHECKPOINT_MS);
     world.ok(world.write(&source, 2));
     world.ok(world.write(&source, 3));
     world.fault(Fault::AgentSkipsUnmount, Some(1));
@@ -67,7 +68,7 @@ fn a_volume_torn_off_or_terminated_under_a_mount_loses_what_was_not_flushed() {
         let mut world = World::new();
         let source = world.source.clone();
         world.ok(world.write(&source, 1));
-        world.wait(30_000);
+        world.wait(CHECKPOINT_MS);
         world.ok(world.write(&source, 2));
         if torn {
             world.ok(DetachVolume { force: true, ..world.detach(&source, "/dev/sdf") });
@@ -100,13 +101,13 @@ fn writes_that_die_with_a_host_are_counted_apart() {
 }
 
 #[test]
-fn a_checkpoint_comes_every_thirty_seconds() {
+fn a_checkpoint_comes_every_five_minutes() {
     let mut world = World::new();
     let source = world.source.clone();
     let opened_ms = log(&mut world)[0].at_ms;
-    world.now = opened_ms + 29_000;
+    world.now = opened_ms + CHECKPOINT_MS - 1_000;
     world.ok(world.write(&source, 1));
-    world.now = opened_ms + 30_000;
+    world.now = opened_ms + CHECKPOINT_MS;
     world.ok(world.write(&source, 2));
     let dead = Fault::InstanceDead { instance_id: source };
     world.fault(dead, None);

@@ -1,4 +1,4 @@
-//! The model against what AWS.md and the agent contract say, with explicit times: one module per subject.
+//! The model against what docs/aws.md and the agent contract say, with explicit times: one module per subject.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,

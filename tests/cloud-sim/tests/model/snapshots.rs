@@ -1,6 +1,7 @@
 //! Snapshots: when they complete, what they hold, how many there may be.
 
 use cloud_sim::api::ec2::{CreateSnapshot, CreateVolume, DeleteSnapshot, DescribeSnapshots, Filter, Snapshot, Tags};
+use cloud_sim::engine::CHECKPOINT_MS;
 use cloud_sim::faults::Fault;
 
 use crate::kit::{LAG_MS, World, ZONE_A};
@@ -35,7 +36,7 @@ fn the_first_is_slow_and_later_ones_pay_for_what_changed() {
     for write_id in 0..131_072 {
         world.ok(world.write(&world.source, write_id));
     }
-    world.wait(30_000);
+    world.wait(CHECKPOINT_MS);
     let third = world.ok(request).snapshot_id;
     assert_eq!(duration_ms(&mut world, &third), 30_000);
 }
@@ -86,7 +87,7 @@ fn five_may_be_pending_and_a_deleted_one_counts_until_it_completes() {
 fn it_holds_the_device_at_the_call() {
     let mut world = World::new();
     world.ok(world.write(&world.source, 1));
-    world.wait(30_000);
+    world.wait(CHECKPOINT_MS);
     world.ok(world.write(&world.source, 2));
     let id = world.ok(snapshot(&world, "safety")).snapshot_id;
     world.wait(600_000);
