@@ -141,20 +141,29 @@ impl State {
         for (n, write) in writes.iter().enumerate() {
             match write {
                 Write::Subscription(new) if new.live => {
-                    let later = |id| writes[n + 1..].iter().any(|w| matches!(w, Write::Subscription(s) if &s.id == id));
-                    let earlier = |id| {
-                        let same = |w: &&Write| matches!(w, Write::Subscription(s) if &s.id == id);
-                        writes[..n].iter().rfind(same).is_some_and(|w| matches!(w, Write::Subscription(s) if !s.live))
+                    // What an earlier write of this transaction made of it counts.
+                    let live = |s: &Subscription| {
+                        let same = |w: &Write| match w {
+                            Write::Subscription(earlier) if earlier.id == s.id => Some(earlier.live),
+                            _ => None,
+                        };
+                        writes[..n].iter().rev().find_map(same).unwrap_or(s.live)
                     };
-                    let mut others = self.subscriptions_of(&new.graph).filter(|s| s.live && s.id != new.id);
-                    if others.any(|s| !earlier(&s.id) && !later(&s.id)) {
+                    if self.subscriptions_of(&new.graph).any(|s| s.id != new.id && live(s)) {
                         return Err(Constraint::LiveSubscription);
                     }
                 }
                 Write::Change(new) => {
                     known.push(&new.id);
-                    let mut others = self.changes_of(&new.graph).filter(|c| c.id != new.id && c.active());
-                    if new.active() && others.any(|c| c.subscription == new.subscription) {
+                    let active = |c: &TierChange| {
+                        let same = |w: &Write| match w {
+                            Write::Change(earlier) if earlier.id == c.id => Some(earlier.active()),
+                            _ => None,
+                        };
+                        writes[..n].iter().rev().find_map(same).unwrap_or(c.active())
+                    };
+                    let mut others = self.changes_of(&new.graph).filter(|c| c.id != new.id);
+                    if new.active() && others.any(|c| c.subscription == new.subscription && active(c)) {
                         return Err(Constraint::ActiveChange);
                     }
                 }

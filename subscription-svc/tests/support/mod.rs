@@ -1,0 +1,6 @@
+//! What several test binaries share: a volume-svc that follows a script, and a world around one service.
+#![allow(dead_code, clippy::expect_used, clippy::panic, reason = "shared by test binaries, each of which uses a part")]
+
+pub mod seed;
+pub mod volume;
+pub mod world;

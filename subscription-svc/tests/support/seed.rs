@@ -1,0 +1,78 @@
+//! An organisation with a graph and a subscription, made by the use cases.
+
+use subscription_core::status::SubscriptionStatus;
+use subscription_svc::service::Service;
+use subscription_svc::store::rows::Interval;
+use subscription_svc::usecase::{ChangeTier, CreateSubscription, Initial, RegisterGraph};
+use tiershift_common::caller::Caller;
+use tiershift_core::ids::{GraphId, OrgId, RequestId, TierName};
+
+/// The operator.
+pub fn operator() -> Caller {
+    Caller::parse_dev("root;operator").expect("a caller")
+}
+
+/// An owner of an organisation.
+pub fn owner(org: &str) -> Caller {
+    Caller::parse_dev(&format!("alice;{org}=owner")).expect("a caller")
+}
+
+/// The n-th graph.
+pub fn graph(n: u64) -> GraphId {
+    GraphId::parse(format!("kg{n:016x}")).expect("well formed")
+}
+
+/// A tier's name.
+pub fn tier(name: &str) -> TierName {
+    TierName::parse(name).expect("well formed")
+}
+
+/// A request id.
+pub fn request(id: &str) -> RequestId {
+    RequestId::parse(id).expect("well formed")
+}
+
+/// Registers the n-th graph with an active subscription.
+pub async fn subscribed(service: &Service, n: u64, org: &str, on: &str) -> GraphId {
+    let id = graph(n);
+    let org = OrgId::parse(org).expect("well formed");
+    let registration = RegisterGraph {
+        request: request(&format!("g-{n}")),
+        org: org.clone(),
+        graph: Some(id.clone()),
+        tier: tier(on),
+        shared_repository: false,
+        display_name: String::new(),
+        endpoint: None,
+    };
+    service.register_graph(&operator(), registration).await.expect("registered");
+    let initial = Initial {
+        status: SubscriptionStatus::Active,
+        price: None,
+        period_start: None,
+        period_end: None,
+        ends_at: None,
+        provider_subscription_id: String::new(),
+    };
+    let subscription = CreateSubscription {
+        request: request(&format!("s-{n}")),
+        org,
+        graph: id.clone(),
+        tier: tier(on),
+        interval: Interval::Monthly,
+        initial: Some(initial),
+    };
+    service.create_subscription(&operator(), subscription).await.expect("subscribed");
+    id
+}
+
+/// A change of the n-th graph.
+pub fn change(request_id: &str, n: u64, target: &str) -> ChangeTier {
+    ChangeTier {
+        request: request(request_id),
+        graph: graph(n),
+        target: tier(target),
+        timing: subscription_core::rules::Timing::Now,
+        expected_price: None,
+    }
+}

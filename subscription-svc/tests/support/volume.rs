@@ -1,0 +1,570 @@
+//! A volume-svc that follows a script: durable journals in memory, real answers, bad manners at will.
+//!
+//! It keeps the rules that the real one keeps: a start is idempotent, a canceled unknown id is a tombstone, a gate is
+//! confirmed once and by its id, a cancel is refused past the detach. Everything else is the script's.
+
+use async_trait::async_trait;
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+use subscription_core::change::Side;
+use subscription_svc::migrations::{
+    Canceled, Fact, Follow, Message, MigrationEvent, Migrations, Plan, Position, Spec, Start, Status, View, endpoint,
+};
+use tiershift_common::clock::{Clock, sleep_ms};
+use tiershift_core::event::{ChangeEvent, Direction, Reads, Source, Writes};
+use tiershift_core::ids::{ChangeId, GraphId};
+use tiershift_core::{Error, Kind, Reason, UnixMs, Violation};
+use tokio::sync::watch;
+
+/// How long the gate waits, in milliseconds: the contract's ten minutes.
+pub const GATE_MS: i64 = 600_000;
+
+/// The stages before the gate, at it, and after it, in order.
+const BEFORE: [&str; 3] = ["preflight", "safety_snapshot", "capacity"];
+const AFTER: [&str; 9] =
+    ["drain_writes", "drain_reads", "release", "final_snapshot", "detach", "attach", "adopt", "commit", "open"];
+
+/// What a graph's migration does.
+#[derive(Clone, Debug)]
+pub struct Script {
+    /// Milliseconds of each stage.
+    pub stage_ms: i64,
+    /// Turns back instead of entering this stage.
+    pub turn_back_at: Option<&'static str>,
+    /// Is stuck instead of entering this stage, until it is resumed or handed over.
+    pub stuck_at: Option<&'static str>,
+    /// What the graph stores, in bytes; none: nobody can say.
+    pub usage_bytes: Option<i64>,
+    /// What it stores when the gate is requested, if that is something else.
+    pub usage_at_gate: Option<i64>,
+    /// Faults of preflight.
+    pub violations: Vec<Violation>,
+    /// A start is refused for this reason.
+    pub refuse_start: Option<Reason>,
+    /// Each event is sent twice.
+    pub doubled: bool,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self {
+            stage_ms: 1_000,
+            turn_back_at: None,
+            stuck_at: None,
+            usage_bytes: Some(1 << 30),
+            usage_at_gate: None,
+            violations: Vec::new(),
+            refuse_start: None,
+            doubled: false,
+        }
+    }
+}
+
+/// What an operator does about a stuck migration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resume {
+    /// Goes on.
+    Retry,
+    /// Ends where the operator says.
+    HandOver(Side),
+}
+
+#[derive(Debug)]
+struct Journal {
+    graph: GraphId,
+    script: Script,
+    events: Vec<MigrationEvent>,
+    position: Position,
+    status: Status,
+    direction: Direction,
+    gate_id: u64,
+    gate_until: UnixMs,
+    confirmed: bool,
+    cancel: bool,
+    committed: bool,
+    resume: Option<Resume>,
+    tombstone: bool,
+    ended: bool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    scripts: BTreeMap<GraphId, Script>,
+    journals: BTreeMap<ChangeId, Journal>,
+    /// Calls that get no answer, by name, and how many more.
+    silent: BTreeMap<&'static str, u32>,
+    /// The answer is lost after the call was done.
+    lossy: BTreeMap<&'static str, u32>,
+    calls: BTreeMap<&'static str, u32>,
+    away: bool,
+}
+
+/// The fake.
+#[derive(Debug)]
+pub struct Fake {
+    state: Mutex<State>,
+    clock: Arc<dyn Clock>,
+    /// Moves with every append.
+    moved: watch::Sender<u64>,
+}
+
+fn away() -> Error {
+    Error::new(Kind::Unavailable, Reason::Unavailable, "volume-svc is away")
+}
+
+impl Fake {
+    /// Nothing there.
+    pub fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
+        Arc::new(Self { state: Mutex::default(), clock, moved: watch::Sender::new(0) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("the fake")
+    }
+
+    /// What a graph's next migration does.
+    pub fn script(&self, graph: &GraphId, script: Script) {
+        self.lock().scripts.insert(graph.clone(), script);
+    }
+
+    /// Whether it answers at all.
+    pub fn away(&self, away: bool) {
+        self.lock().away = away;
+        self.moved.send_modify(|n| *n += 1);
+    }
+
+    /// The next `n` calls of this name get no answer and do nothing.
+    pub fn silence(&self, call: &'static str, n: u32) {
+        self.lock().silent.insert(call, n);
+    }
+
+    /// The answers of the next `n` calls of this name are lost after they were done.
+    pub fn lose(&self, call: &'static str, n: u32) {
+        self.lock().lossy.insert(call, n);
+    }
+
+    /// How often a call was made.
+    pub fn calls(&self, call: &'static str) -> u32 {
+        self.lock().calls.get(call).copied().unwrap_or(0)
+    }
+
+    /// Whether a migration of this id exists, and is no tombstone.
+    pub fn exists(&self, id: &ChangeId) -> bool {
+        self.lock().journals.get(id).is_some_and(|j| !j.tombstone)
+    }
+
+    /// Whether its gate was confirmed.
+    pub fn confirmed(&self, id: &ChangeId) -> bool {
+        self.lock().journals.get(id).is_some_and(|j| j.confirmed)
+    }
+
+    /// Loses a migration, as a restore would (H19).
+    pub fn forget(&self, id: &ChangeId) {
+        self.lock().journals.remove(id);
+        self.moved.send_modify(|n| *n += 1);
+    }
+
+    /// An operator acts on a stuck migration.
+    pub fn resume(&self, id: &ChangeId, how: Resume) {
+        let mut state = self.lock();
+        state.journals.get_mut(id).expect("a migration").resume = Some(how);
+        drop(state);
+        self.moved.send_modify(|n| *n += 1);
+    }
+
+    /// A migration of ours that no change asked for: running, at a position.
+    pub fn orphan(&self, id: &ChangeId, graph: &GraphId, position: Position) {
+        let mut journal = self.journal(graph.clone());
+        journal.position = position;
+        self.lock().journals.insert(id.clone(), journal);
+    }
+
+    /// Moves a migration past its gate without a confirmation, as no real one does.
+    pub fn misplace(&self, id: &ChangeId, position: Position) {
+        self.lock().journals.get_mut(id).expect("a migration").position = position;
+    }
+
+    fn journal(&self, graph: GraphId) -> Journal {
+        let script = self.lock().scripts.get(&graph).cloned().unwrap_or_default();
+        Journal {
+            graph,
+            script,
+            events: Vec::new(),
+            position: Position::BeforeGate,
+            status: Status::Running,
+            direction: Direction::Forward,
+            gate_id: 0,
+            gate_until: UnixMs(0),
+            confirmed: false,
+            cancel: false,
+            committed: false,
+            resume: None,
+            tombstone: false,
+            ended: false,
+        }
+    }
+
+    /// Counts a call; whether it is away, silent, or its answer will be lost.
+    fn called(&self, call: &'static str) -> Result<bool, Error> {
+        let mut state = self.lock();
+        *state.calls.entry(call).or_default() += 1;
+        let counted = |left: Option<&mut u32>| match left {
+            Some(left) if *left > 0 => {
+                *left -= 1;
+                true
+            }
+            _ => false,
+        };
+        if state.away || counted(state.silent.get_mut(call)) {
+            return Err(away());
+        }
+        Ok(counted(state.lossy.get_mut(call)))
+    }
+
+    fn append(&self, id: &ChangeId, stage: &str, fact: Fact) {
+        let mut state = self.lock();
+        let journal = state.journals.get_mut(id).expect("a migration");
+        let seq = journal.events.len() as u64 + 1;
+        let fact = match fact {
+            Fact::GateRequested { usage_bytes, store_epoch, .. } => {
+                journal.gate_id = seq;
+                journal.gate_until = self.clock.now().plus(GATE_MS);
+                Fact::GateRequested { gate_id: seq, usage_bytes, store_epoch }
+            }
+            fact => fact,
+        };
+        let forward = journal.direction == Direction::Forward;
+        let order = BEFORE.iter().chain(["gate"].iter()).chain(&AFTER).position(|s| *s == stage);
+        let permille = match (journal.direction, order) {
+            (Direction::Forward, Some(n)) => u32::try_from((n + 1) * 1_000 / 13).expect("small"),
+            (Direction::Forward | Direction::Undo | Direction::Settle, _) => 500,
+        };
+        let past = |s: &str| order.is_some_and(|n| n >= 4 + AFTER.iter().position(|a| *a == s).expect("a stage"));
+        let serves = matches!(fact, Fact::Opened { .. } | Fact::RolledBack { .. } | Fact::HandedOver { .. })
+            || journal.direction == Direction::Settle;
+        let event = ChangeEvent {
+            change_id: id.to_string(),
+            seq,
+            at_ms: 0,
+            source: Source::Volume,
+            stage: stage.to_owned(),
+            direction: journal.direction,
+            permille,
+            eta_ms: 1_000,
+            reads: if forward && past("drain_reads") && !serves { Reads::Closed } else { Reads::Open },
+            writes: if forward && past("drain_writes") && !serves { Writes::Closed } else { Writes::Open },
+            message: format!("{stage} begins"),
+            detail: BTreeMap::new(),
+        };
+        journal.events.push(MigrationEvent { event, fact });
+        drop(state);
+        self.moved.send_modify(|n| *n += 1);
+    }
+
+    fn with<T>(&self, id: &ChangeId, act: impl FnOnce(&mut Journal) -> T) -> Option<T> {
+        self.lock().journals.get_mut(id).map(act)
+    }
+
+    /// Waits until something of the journal is true.
+    async fn until(&self, id: &ChangeId, mut when: impl FnMut(&Journal, UnixMs) -> bool, deadline: UnixMs) -> bool {
+        let mut moved = self.moved.subscribe();
+        loop {
+            moved.borrow_and_update();
+            match self.lock().journals.get(id) {
+                Some(journal) if when(journal, self.clock.now()) => return true,
+                Some(_) => {}
+                None => return false,
+            }
+            tokio::select! {
+                biased;
+                _ = moved.changed() => {}
+                () = self.clock.sleep_until(deadline) => return false,
+            }
+        }
+    }
+
+    /// Plays the script of one migration.
+    async fn play(self: Arc<Self>, id: ChangeId) {
+        let Some(script) = self.with(&id, |j| j.script.clone()) else { return };
+        for stage in BEFORE {
+            if !self.enter(&id, &script, stage, Fact::Progress).await {
+                return;
+            }
+        }
+        let usage_bytes = script.usage_at_gate.or(script.usage_bytes);
+        if !self.enter(&id, &script, "gate", Fact::GateRequested { gate_id: 0, usage_bytes, store_epoch: 1 }).await {
+            return;
+        }
+        self.with(&id, |j| j.position = Position::AtGate);
+        self.moved.send_modify(|n| *n += 1);
+        let until = self.clock.now().plus(GATE_MS);
+        let left = self.until(&id, |j, _| j.confirmed || j.cancel, until).await;
+        if !left || !self.with(&id, |j| j.confirmed).unwrap_or(false) {
+            let reason = if left { Reason::CanceledByRequest } else { Reason::GateTimeout };
+            self.back(&id, reason).await;
+            return;
+        }
+        self.append(&id, "gate", Fact::GateConfirmed);
+        for stage in AFTER {
+            let place = || endpoint("i-0123456789abcdef0", "10.0.0.9", "us-east-1b", self.clock.now());
+            let fact = match stage {
+                "drain_reads" => Fact::Offline,
+                "commit" => Fact::Committed(place()),
+                "open" => Fact::Opened { endpoint: place(), offline_ms: 7 * script.stage_ms },
+                _ => Fact::Progress,
+            };
+            if !self.enter(&id, &script, stage, fact).await {
+                return;
+            }
+            match stage {
+                "detach" => self.with(&id, |j| j.position = Position::PastDetach),
+                "commit" => self.with(&id, |j| j.committed = true),
+                "open" => self.with(&id, |j| j.status = Status::Serves),
+                _ => None,
+            };
+        }
+        self.finish(&id, script.stage_ms).await;
+    }
+
+    /// Enters a stage, unless the script or a cancel has it go back or stick here.
+    async fn enter(&self, id: &ChangeId, script: &Script, stage: &'static str, fact: Fact) -> bool {
+        sleep_ms(self.clock.as_ref(), script.stage_ms).await;
+        let early = self.with(id, |j| j.position < Position::PastDetach && j.cancel);
+        match early {
+            None => return false,
+            Some(true) => {
+                self.back(id, Reason::CanceledByRequest).await;
+                return false;
+            }
+            Some(false) => {}
+        }
+        if script.turn_back_at == Some(stage) {
+            self.back(id, Reason::DrainTimeout).await;
+            return false;
+        }
+        if script.stuck_at == Some(stage) && !self.stuck(id).await {
+            return false;
+        }
+        self.append(id, stage, fact);
+        true
+    }
+
+    /// Sticks until an operator acts; whether it goes on.
+    async fn stuck(&self, id: &ChangeId) -> bool {
+        self.with(id, |j| j.status = Status::Stuck);
+        self.append(id, "attach", Fact::Stuck { reason: Reason::AttachFailed });
+        self.until(id, |j, _| j.resume.is_some(), UnixMs(i64::MAX)).await;
+        match self.with(id, |j| j.resume.take()).flatten() {
+            Some(Resume::Retry) => {
+                self.with(id, |j| j.status = Status::Running);
+                self.append(id, "attach", Fact::Resumed);
+                true
+            }
+            Some(Resume::HandOver(side)) => {
+                self.with(id, |j| j.status = Status::Serves);
+                let endpoint = endpoint("i-0123456789abcdef1", "10.0.0.10", "us-east-1b", self.clock.now());
+                self.append(id, "attach", Fact::HandedOver { side, endpoint });
+                self.finish(id, 1).await;
+                false
+            }
+            None => false,
+        }
+    }
+
+    async fn back(&self, id: &ChangeId, reason: Reason) {
+        self.with(id, |j| j.direction = Direction::Undo);
+        self.append(id, "preflight", Fact::TurnedBack { reason, violations: Vec::new() });
+        sleep_ms(self.clock.as_ref(), 500).await;
+        self.with(id, |j| j.status = Status::Serves);
+        self.append(id, "preflight", Fact::RolledBack { reason, violations: Vec::new(), offline_ms: 0 });
+        self.finish(id, 1).await;
+    }
+
+    async fn finish(&self, id: &ChangeId, stage_ms: i64) {
+        self.with(id, |j| j.direction = Direction::Settle);
+        sleep_ms(self.clock.as_ref(), stage_ms).await;
+        self.append(id, "settle", Fact::Settled);
+        self.with(id, |j| j.ended = true);
+        self.moved.send_modify(|n| *n += 1);
+    }
+
+    fn view(&self, id: &ChangeId, journal: &Journal) -> View {
+        let waits = journal.position == Position::AtGate && !journal.confirmed && !journal.cancel;
+        View {
+            id: id.clone(),
+            position: journal.position,
+            status: journal.status,
+            direction: journal.direction,
+            gate_id: journal.gate_id,
+            gate_remaining_ms: if waits { journal.gate_until.since(self.clock.now()) } else { 0 },
+            committed: journal.committed,
+        }
+    }
+}
+
+fn not_found(id: &ChangeId) -> Error {
+    Error::new(Kind::NotFound, Reason::MigrationNotFound, "no such migration").with("migration_id", id.as_str())
+}
+
+fn refused(reason: Reason) -> Error {
+    Error::new(Kind::FailedPrecondition, reason, "refused by the script")
+}
+
+/// A handle that is the port, so that the script can play in tasks of its own.
+#[derive(Clone, Debug)]
+pub struct Port(pub Arc<Fake>);
+
+#[async_trait]
+impl Migrations for Port {
+    async fn plan(&self, spec: &Spec) -> Result<Plan, Error> {
+        self.0.called("plan")?;
+        let script = self.0.lock().scripts.get(&spec.graph).cloned().unwrap_or_default();
+        let expected = subscription_svc::store::rows::Expected {
+            write_block_ms: Some(15_000),
+            offline_ms: Some(7_000),
+            total_ms: Some(80_000),
+        };
+        Ok(Plan {
+            usage_bytes: script.usage_bytes,
+            zone: "us-east-1b".to_owned(),
+            read_age_ms: 10,
+            expected,
+            violations: script.violations,
+            not_checked: Vec::new(),
+        })
+    }
+
+    async fn start(&self, start: &Start) -> Result<(), Error> {
+        let lost = self.0.called("start")?;
+        let known = self.0.with(&start.id, |j| j.tombstone);
+        let answer = match known {
+            Some(true) => Err(refused(Reason::Tombstone)),
+            Some(false) => Ok(()),
+            None => {
+                let journal = self.0.journal(start.spec.graph.clone());
+                match journal.script.refuse_start {
+                    Some(reason) => Err(refused(reason)),
+                    None => {
+                        self.0.lock().journals.insert(start.id.clone(), journal);
+                        tokio::spawn(Arc::clone(&self.0).play(start.id.clone()));
+                        Ok(())
+                    }
+                }
+            }
+        };
+        if lost { Err(away()) } else { answer }
+    }
+
+    async fn get(&self, id: &ChangeId) -> Result<View, Error> {
+        self.0.called("get")?;
+        let state = self.0.lock();
+        state.journals.get(id).map(|j| self.0.view(id, j)).ok_or_else(|| not_found(id))
+    }
+
+    async fn live(&self) -> Result<Vec<View>, Error> {
+        self.0.called("live")?;
+        let state = self.0.lock();
+        Ok(state.journals.iter().filter(|(_, j)| !j.ended).map(|(id, j)| self.0.view(id, j)).collect())
+    }
+
+    async fn watch(&self, follows: Vec<Follow>) -> Result<BoxStream<'static, Result<Message, Error>>, Error> {
+        self.0.called("watch")?;
+        let mut at: BTreeMap<ChangeId, usize> = BTreeMap::new();
+        for follow in follows {
+            if !self.0.lock().journals.contains_key(&follow.id) {
+                return Err(not_found(&follow.id));
+            }
+            at.insert(follow.id, follow.cursor.map_or(0, |c| c.parse().expect("our own cursor")));
+        }
+        let fake = Arc::clone(&self.0);
+        let moved = fake.moved.subscribe();
+        let state = (fake, moved, at, BTreeSet::new(), None::<Message>);
+        let stream = futures_util::stream::unfold(state, |(fake, mut moved, mut at, mut told, again)| async move {
+            if let Some(message) = again {
+                return Some((Ok(message), (fake, moved, at, told, None)));
+            }
+            loop {
+                moved.borrow_and_update();
+                if fake.lock().away {
+                    return None;
+                }
+                let next = next_message(&fake, &mut at, &mut told);
+                match next {
+                    Some(Ok((message, doubled))) => {
+                        let again = doubled.then(|| message.clone());
+                        return Some((Ok(message), (fake, moved, at, told, again)));
+                    }
+                    Some(Err(error)) => return Some((Err(error), (fake, moved, at, told, None))),
+                    None if moved.changed().await.is_err() => return None,
+                    None => {}
+                }
+            }
+        });
+        Ok(stream.boxed())
+    }
+
+    async fn confirm(&self, id: &ChangeId, gate_id: u64, store_epoch: i64) -> Result<(), Error> {
+        let lost = self.0.called("confirm")?;
+        assert_eq!(store_epoch, 1, "the epoch of the gate request is named (H19)");
+        let answer = self.0.with(id, |j| {
+            if j.confirmed && j.gate_id == gate_id {
+                return Ok(());
+            }
+            if j.position != Position::AtGate || j.gate_id != gate_id || j.cancel {
+                return Err(refused(Reason::GateMismatch));
+            }
+            j.confirmed = true;
+            j.position = Position::PastGate;
+            Ok(())
+        });
+        self.0.moved.send_modify(|n| *n += 1);
+        let answer = answer.unwrap_or_else(|| Err(not_found(id)));
+        if lost { Err(away()) } else { answer }
+    }
+
+    async fn cancel(&self, id: &ChangeId, _: &str, _: &str) -> Result<Canceled, Error> {
+        let lost = self.0.called("cancel")?;
+        let answer = self.0.with(id, |j| {
+            if j.tombstone {
+                return Ok(Canceled::Tombstone);
+            }
+            let back = j.direction == Direction::Undo;
+            if !back && (j.position >= Position::PastDetach || j.status == Status::Serves) {
+                return Err(refused(Reason::TooLateToCancel));
+            }
+            j.cancel = true;
+            Ok(Canceled::TurningBack)
+        });
+        let answer = answer.unwrap_or_else(|| {
+            let graph = GraphId::parse("kg0000000000000000").expect("well formed");
+            let mut journal = self.0.journal(graph);
+            journal.tombstone = true;
+            journal.ended = true;
+            journal.status = Status::Tombstone;
+            self.0.lock().journals.insert(id.clone(), journal);
+            Ok(Canceled::Tombstone)
+        });
+        self.0.moved.send_modify(|n| *n += 1);
+        if lost { Err(away()) } else { answer }
+    }
+}
+
+type Next = Result<(Message, bool), Error>;
+
+fn next_message(fake: &Fake, at: &mut BTreeMap<ChangeId, usize>, told: &mut BTreeSet<ChangeId>) -> Option<Next> {
+    let state = fake.lock();
+    for (id, seen) in at.iter_mut() {
+        let Some(journal) = state.journals.get(id) else { return Some(Err(not_found(id))) };
+        if let Some(event) = journal.events.get(*seen) {
+            *seen += 1;
+            let message = Message::Event { cursor: seen.to_string(), event: Box::new(event.clone()) };
+            return Some(Ok((message, journal.script.doubled)));
+        }
+        if journal.ended && told.insert(id.clone()) {
+            return Some(Ok((Message::Ended(id.clone()), false)));
+        }
+    }
+    None
+}
