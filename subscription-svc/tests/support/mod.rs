@@ -1,6 +1,7 @@
 //! What several test binaries share: a volume-svc that follows a script, and a world around one service.
 #![allow(dead_code, clippy::expect_used, clippy::panic, reason = "shared by test binaries, each of which uses a part")]
 
+pub mod api;
 pub mod seed;
 pub mod volume;
 pub mod world;
