@@ -4,4 +4,5 @@
 pub mod api;
 pub mod seed;
 pub mod volume;
+pub mod volume_grpc;
 pub mod world;

@@ -1,0 +1,347 @@
+//! The binary itself, over SQLite, against a scripted volume-svc behind gRPC: killed at every named instant of a
+//! change, started again, and nothing is lost or done twice.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a test: its failure is the report")]
+
+mod support;
+
+use futures_util::StreamExt as _;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+use support::seed;
+use support::volume::{Fake, Script};
+use support::volume_grpc;
+use tiershift_common::caller::Caller;
+use tiershift_common::client::{CallerChannel, channel_as};
+use tiershift_common::clock::{Clock, Scaled};
+use tiershift_proto::subscription::v1 as pb;
+use tiershift_proto::subscription::v1::tier_service_client::TierServiceClient;
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, Command};
+use tokio_util::sync::CancellationToken;
+
+/// A change takes about a second of real time here; a busy machine is given a minute.
+const BOUND: Duration = Duration::from_secs(60);
+
+const OWNER: &str = "alice;org_a=owner";
+
+/// A folder, a volume-svc, and one subscription-svc at a time.
+struct Stack {
+    folder: tempfile::TempDir,
+    volume: Arc<Fake>,
+    volume_url: String,
+    stop: CancellationToken,
+}
+
+/// A running process.
+struct Process {
+    child: Child,
+    url: String,
+    stderr: Lines<BufReader<ChildStderr>>,
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Stack {
+    async fn new(script: Script) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let clock = Scaled { speed: 100, ..Scaled::wall() };
+        let text = serde_json::to_string(&clock).expect("JSON");
+        std::fs::write(folder.path().join("clock.json"), text).expect("written");
+        let volume = Fake::new(Arc::new(clock) as Arc<dyn Clock>);
+        volume.script(&seed::graph(1), script);
+        let stop = CancellationToken::new();
+        let volume_url = volume_grpc::serve(&volume, &stop).await;
+        Self { folder, volume, volume_url, stop }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    async fn start(&self, hold: Option<&str>) -> Process {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_subscription-svc"));
+        command
+            .args(["--dev", "--listen", "127.0.0.1:0", "--payments", "sim", "--volume-url", &self.volume_url])
+            .arg("--database")
+            .arg(format!("sqlite://{}", self.path("db/subscription.sqlite").display()))
+            .arg("--clock-file")
+            .arg(self.path("clock.json"))
+            .args(hold.iter().flat_map(|instant| ["--hold", instant]))
+            .env("RUST_LOG", "warn")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let mut child = command.spawn().expect("started");
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let line = bounded("the address", stdout.next_line()).await.expect("readable").expect("a line");
+        let line: Value = serde_json::from_str(&line).expect("one JSON object");
+        let address = line["listening"].as_str().expect("an address");
+        let stderr = BufReader::new(child.stderr.take().expect("piped")).lines();
+        Process { child, url: format!("http://{address}"), stderr }
+    }
+
+    /// Net cents of a change in the provider's own book, and its keys.
+    fn book(&self, change: &str) -> (i64, Vec<String>) {
+        let text = std::fs::read_to_string(self.path("db/subscription.sqlite.payments.jsonl")).unwrap_or_default();
+        let entries: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("a line")).collect();
+        let own = entries.iter().filter(|e| e["change"] == change);
+        let mut keys: Vec<String> = own.clone().map(|e| e["key"].as_str().expect("a key").to_owned()).collect();
+        keys.sort();
+        (own.map(|e| e["amount_cents"].as_i64().expect("an amount")).sum(), keys)
+    }
+}
+
+async fn bounded<F: Future>(what: &str, future: F) -> F::Output {
+    tokio::time::timeout(BOUND, future).await.unwrap_or_else(|_| panic!("{what} takes longer than {BOUND:?}"))
+}
+
+impl Process {
+    fn channel(&self, who: &str) -> CallerChannel {
+        channel_as(&self.url, &Caller::parse_dev(who).expect("a caller")).expect("an address")
+    }
+
+    async fn seed(&self) {
+        let graph = pb::RegisterGraphRequest {
+            request_id: "g".to_owned(),
+            org_id: "org_a".to_owned(),
+            graph_id: seed::graph(1).to_string(),
+            tier: "ladybug-standard".to_owned(),
+            ..Default::default()
+        };
+        let mut graphs = pb::graph_service_client::GraphServiceClient::new(self.channel("root;operator"));
+        graphs.register_graph(graph).await.expect("registered");
+        let subscription = pb::CreateSubscriptionRequest {
+            request_id: "s".to_owned(),
+            org_id: "org_a".to_owned(),
+            graph_id: seed::graph(1).to_string(),
+            tier: "ladybug-standard".to_owned(),
+            initial: Some(pb::InitialSubscription::default()),
+            ..Default::default()
+        };
+        let channel = self.channel("root;operator");
+        let mut subscriptions = pb::subscription_service_client::SubscriptionServiceClient::new(channel);
+        subscriptions.create_subscription(subscription).await.expect("subscribed");
+    }
+
+    fn tiers(&self) -> TierServiceClient<CallerChannel> {
+        TierServiceClient::new(self.channel(OWNER))
+    }
+
+    async fn change(&self) -> String {
+        let request = pb::ChangeTierRequest {
+            request_id: "c".to_owned(),
+            graph_id: seed::graph(1).to_string(),
+            target_tier: "ladybug-large".to_owned(),
+            ..Default::default()
+        };
+        let answer = self.tiers().change_tier(request).await.expect("accepted");
+        answer.into_inner().tier_change.expect("a change").change_id
+    }
+
+    async fn cancel(&self, change_id: &str) {
+        let request = pb::CancelTierChangeRequest {
+            request_id: "x".to_owned(),
+            change_id: change_id.to_owned(),
+            ..Default::default()
+        };
+        self.tiers().cancel_tier_change(request).await.expect("stored");
+    }
+
+    async fn get(&self, change_id: &str) -> pb::TierChange {
+        let request = pb::GetTierChangeRequest { change_id: change_id.to_owned() };
+        self.tiers().get_tier_change(request).await.expect("read").into_inner().tier_change.expect("a change")
+    }
+
+    /// Follows the change to its end and checks its whole public sequence.
+    async fn ended(&self, change_id: &str) -> pb::TierChange {
+        use pb::watch_tier_change_response::Payload;
+        let selection = pb::ChangeSelection { change_ids: vec![change_id.to_owned()] };
+        let request = pb::WatchTierChangeRequest {
+            selection: Some(pb::watch_tier_change_request::Selection::Changes(selection)),
+            cursor: String::new(),
+        };
+        let mut stream = self.tiers().watch_tier_change(request).await.expect("a stream").into_inner();
+        let mut best: BTreeMap<i32, i32> = BTreeMap::new();
+        let mut seq = 0;
+        loop {
+            let message = bounded("an event", stream.next()).await.expect("not cut").expect("a message");
+            match message.payload.expect("a payload") {
+                Payload::Event(event) => {
+                    seq += 1;
+                    assert_eq!(event.seq, seq, "11: no gap, no duplicate");
+                    let before = best.insert(event.direction, event.permille).unwrap_or(0);
+                    assert!(event.permille >= before, "11: progress fell: {event:?}");
+                }
+                Payload::Heartbeat(_) => {}
+                Payload::End(_) => return self.get(change_id).await,
+            }
+        }
+    }
+
+    async fn held_at(&mut self, instant: &str) {
+        let wanted = format!("holding at {instant}");
+        loop {
+            let line = bounded(&wanted, self.stderr.next_line()).await.expect("readable");
+            if line.expect("it runs until it holds") == wanted {
+                return;
+            }
+        }
+    }
+
+    async fn kill(mut self) {
+        self.child.kill().await.expect("killed");
+    }
+}
+
+/// Kills the process at an instant of a change, starts it again, and gives back the ended change.
+async fn killed_at(instant: &str, script: Script, cancel: bool) -> (Stack, pb::TierChange) {
+    let stack = Stack::new(script).await;
+    let mut process = stack.start(Some(instant)).await;
+    process.seed().await;
+    let id = process.change().await;
+    if cancel {
+        process.cancel(&id).await;
+    }
+    process.held_at(instant).await;
+    process.kill().await;
+    let again = stack.start(None).await;
+    let change = again.ended(&id).await;
+    again.kill().await;
+    (stack, change)
+}
+
+fn graph_is(stack: &Stack, change: &pb::TierChange, state: pb::TierChangeState, why: &str) {
+    assert_eq!(change.state(), state, "{why}: {change:?}");
+    let due = change.plan.as_ref().and_then(|p| p.due_now.as_ref()).expect("a price").amount_cents;
+    let (net, keys) = stack.book(&change.change_id);
+    let succeeded = state == pb::TierChangeState::Succeeded;
+    assert_eq!(net, if succeeded { due } else { 0 }, "{why}: 7: {keys:?}");
+    assert_eq!(change.net_charged.as_ref().expect("an amount").amount_cents, net, "{why}");
+    let expected: &[&str] = match change.charge() {
+        pb::ChargeState::Taken => &["forward"],
+        pb::ChargeState::Returned => &["back/money", "back/price", "forward"],
+        _ => &[],
+    };
+    let expected: Vec<String> = expected.iter().map(|key| format!("{}/{key}", change.change_id)).collect();
+    assert_eq!(keys, expected, "{why}: each request once, under its own key");
+    assert!(stack.volume.calls("start") >= 1);
+}
+
+const FORWARD: [&str; 13] = [
+    "starting.intent",
+    "starting.called",
+    "starting.outcome",
+    "charging.intent",
+    "charging.called",
+    "charging.outcome",
+    "gating.intent",
+    "gating.called",
+    "moving.intent",
+    "moving.called",
+    "moving.outcome",
+    "finalizing.outcome",
+    "succeeded.outcome",
+];
+
+const BACK: [&str; 7] = [
+    "compensating.outcome",
+    "reverting.intent",
+    "reverting.called",
+    "reverting.outcome",
+    "refunding.intent",
+    "refunding.called",
+    "refunding.outcome",
+];
+
+const CANCEL: [&str; 3] = ["canceling.intent", "canceling.called", "canceling.outcome"];
+
+/// How many stacks run at once: each is mostly waiting.
+const AT_ONCE: usize = 4;
+
+async fn all(instants: &'static [&'static str], script: Script, cancel: bool, state: pb::TierChangeState) {
+    let runs = instants.iter().map(|instant| {
+        let script = script.clone();
+        async move {
+            let (stack, change) = killed_at(instant, script, cancel).await;
+            graph_is(&stack, &change, state, instant);
+        }
+    });
+    futures_util::stream::iter(runs).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
+}
+
+#[tokio::test]
+async fn killed_at_any_instant_of_the_way_forward_it_succeeds() {
+    all(&FORWARD, Script::default(), false, pb::TierChangeState::Succeeded).await;
+}
+
+#[tokio::test]
+async fn killed_at_any_instant_of_the_way_back_everything_is_given_back() {
+    let script = Script { turn_back_at: Some("attach"), ..Script::default() };
+    all(&BACK, script, false, pb::TierChangeState::Failed).await;
+}
+
+#[tokio::test]
+async fn killed_at_any_instant_of_a_cancel_it_is_canceled() {
+    // The first stages are long enough for the cancel to come before the gate.
+    let script = Script { stage_ms: 20_000, ..Script::default() };
+    all(&CANCEL, script, true, pb::TierChangeState::Canceled).await;
+}
+
+#[test]
+fn every_instant_is_tried() {
+    let mut tried: Vec<&str> = FORWARD.iter().chain(&BACK).chain(&CANCEL).copied().collect();
+    let mut known = subscription_svc::hold::INSTANTS.to_vec();
+    tried.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(tried, known);
+}
+
+#[tokio::test]
+async fn it_ends_in_order_when_told_to() {
+    let stack = Stack::new(Script { stage_ms: 100_000, ..Script::default() }).await;
+    let mut process = stack.start(None).await;
+    process.seed().await;
+    let id = process.change().await;
+    let selection = pb::ChangeSelection { change_ids: vec![id] };
+    let request = pb::WatchTierChangeRequest {
+        selection: Some(pb::watch_tier_change_request::Selection::Changes(selection)),
+        cursor: String::new(),
+    };
+    let mut stream = process.tiers().watch_tier_change(request).await.expect("a stream").into_inner();
+    let pid = process.child.id().expect("running").to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().expect("kill").success());
+    let mut end = None;
+    while let Some(message) = bounded("the end of the watch", stream.next()).await {
+        use pb::watch_tier_change_response::Payload;
+        if let Payload::End(told) = message.expect("in order").payload.expect("a payload") {
+            end = Some(told.kind());
+        }
+    }
+    assert_eq!(end, Some(tiershift_proto::common::v1::WatchEndKind::ComeBack));
+    assert!(bounded("the end", process.child.wait()).await.expect("ended").success());
+}
+
+#[tokio::test]
+async fn bad_options_are_told_all_at_once_and_nothing_starts() {
+    let output = Command::new(env!("CARGO_BIN_EXE_subscription-svc"))
+        .args(["--listen", "nowhere", "--database", "mysql://x", "--hold", "gating.called"])
+        .output()
+        .await
+        .expect("ran");
+    assert_eq!(output.status.code(), Some(64));
+    let text = String::from_utf8(output.stderr).expect("text");
+    let told: Vec<&str> = text.lines().filter_map(|line| line.split(':').next()).collect();
+    assert_eq!(told, ["--listen", "--database", "--hold"], "{text}");
+    assert!(output.stdout.is_empty());
+    assert!(!Path::new("data/subscription.db").exists());
+}
