@@ -241,7 +241,7 @@ impl Journal {
                 let source = unknown.unwrap_or_else(|| "the transaction met others for too long".into());
                 return Err(AppendError::Unavailable(source));
             }
-            tokio::time::sleep(jitter(pause)).await;
+            tokio::time::sleep(jitter(pause, &round_token)).await;
             pause = (pause * 2).min(Duration::from_secs(1));
         }
     }
@@ -341,9 +341,11 @@ fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// Up to half as much again, so that two who met do not meet again.
-fn jitter(pause: Duration) -> Duration {
-    pause + pause.mul_f64(rand::random::<f64>() / 2.0)
+/// Up to half as much again, so that two who met do not meet again. Drawn from the round's token, which nobody else
+/// has: the same history always waits the same, and virtual time can be repeated.
+fn jitter(pause: Duration, round_token: &str) -> Duration {
+    let parts = u32::from_str_radix(round_token.get(..4).unwrap_or_default(), 16).unwrap_or(0);
+    pause + pause * parts / (2 * 0x1_0000)
 }
 
 /// The shard of the live index that a migration is in.
