@@ -1,1 +1,3 @@
 //! Suites and harness over the whole workspace.
+
+pub mod world;
