@@ -9,9 +9,9 @@ use crate::table::Align;
 use crate::words::{duration, or_dash};
 use serde::Serialize;
 use tiershift_common::convert::reason_from_proto;
-use tiershift_proto::subscription::v1::{AccessCheck, AccessDecision, AccessMode, BatchCheckAccessRequest};
+use tiershift_proto::subscription::v1::{AccessDecision, AccessMode, CheckAccessRequest};
 
-/// Asks for each mode, at one revision.
+/// Asks for each mode; the second answer is at least as new as the first.
 pub async fn run(target: &Target, command: Access, output: &mut Output) -> Result<Exit, Fault> {
     let Access::Check { graph, mode } = command;
     let modes: &[AccessMode] = match mode {
@@ -19,14 +19,16 @@ pub async fn run(target: &Target, command: Access, output: &mut Output) -> Resul
         Mode::Write => &[AccessMode::Write],
         Mode::Both => &[AccessMode::Read, AccessMode::Write],
     };
-    let checks = modes.iter().map(|mode| AccessCheck { graph_id: graph.clone(), mode: (*mode).into() }).collect();
-    let request = BatchCheckAccessRequest { checks, min_revision: None };
-    let decisions = target.access()?.batch_check_access(request).await?.into_inner().decisions;
-    if decisions.len() != modes.len() {
-        return Err(absent("one decision for each question"));
+    let mut client = target.access()?;
+    let mut rows: Vec<AccessRow> = Vec::new();
+    let mut min_revision = None;
+    for mode in modes {
+        let request = CheckAccessRequest { graph_id: graph.clone(), mode: (*mode).into(), min_revision };
+        let answer = client.check_access(request).await?.into_inner();
+        let decision = answer.decision.ok_or_else(|| absent("the decision"))?;
+        rows.push(AccessRow::of(&graph, *mode, &decision));
+        min_revision = decision.revision;
     }
-    let rows: Vec<AccessRow> =
-        modes.iter().zip(decisions).map(|(mode, decision)| AccessRow::of(&graph, *mode, &decision)).collect();
     output.rows(&rows)?;
     Ok(if rows.iter().all(|row| row.allowed) { Exit::Succeeded } else { Exit::Refused })
 }

@@ -68,6 +68,8 @@ pub async fn run(target: &Target, command: Migrations, output: &mut Output) -> R
 async fn list(target: &Target, live_only: bool, graph: Option<String>) -> Result<Vec<MigrationRow>, Fault> {
     let mut client = target.migrations()?;
     let graph_id = graph.unwrap_or_default();
+    // Without a graph only live ones can be listed: nothing else has an index.
+    let live_only = live_only || graph_id.is_empty();
     let (mut rows, mut page_token) = (Vec::new(), String::new());
     loop {
         let request = ListMigrationsRequest {

@@ -351,19 +351,12 @@ impl sub::subscription_service_server::SubscriptionService for Script {
 
 #[tonic::async_trait]
 impl sub::access_service_server::AccessService for Script {
+    /// Reads are allowed, writes wait for a change.
     async fn check_access(
         &self,
-        _: Request<sub::CheckAccessRequest>,
+        request: Request<sub::CheckAccessRequest>,
     ) -> Result<Response<sub::CheckAccessResponse>, Status> {
-        unused()
-    }
-
-    /// Reads are allowed, writes wait for a change.
-    async fn batch_check_access(
-        &self,
-        request: Request<sub::BatchCheckAccessRequest>,
-    ) -> Result<Response<sub::BatchCheckAccessResponse>, Status> {
-        let decide = |check: &sub::AccessCheck| match check.mode() {
+        let decision = match request.get_ref().mode() {
             sub::AccessMode::Read => sub::AccessDecision { allowed: true, valid_for_ms: 2_000, ..Default::default() },
             _ => sub::AccessDecision {
                 reason: ErrorReason::TierChangeInProgress.into(),
@@ -371,8 +364,14 @@ impl sub::access_service_server::AccessService for Script {
                 ..Default::default()
             },
         };
-        let decisions = request.get_ref().checks.iter().map(decide).collect();
-        Ok(Response::new(sub::BatchCheckAccessResponse { decisions }))
+        Ok(Response::new(sub::CheckAccessResponse { decision: Some(decision) }))
+    }
+
+    async fn batch_check_access(
+        &self,
+        _: Request<sub::BatchCheckAccessRequest>,
+    ) -> Result<Response<sub::BatchCheckAccessResponse>, Status> {
+        unused()
     }
 
     async fn check_provisioning(
