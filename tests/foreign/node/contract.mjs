@@ -19,6 +19,9 @@ const DETAILS = "grpc-status-details-bin";
 const UNARY_TIMEOUT_MS = 20_000;
 const WATCH_TIMEOUT_MS = 100_000;
 
+// Messages of a stream that are enough to see what it says: the last event, and the end.
+const FIRST_MESSAGES = 2;
+
 /** A call that ended with another status than OK. */
 export class Refused extends Error {
   constructor(answer) {
@@ -43,7 +46,8 @@ export class Server {
   async call(path, request, caller) {
     const method = this.#method(path);
     let trailers;
-    const options = { ...head(caller, UNARY_TIMEOUT_MS), onTrailer: (received) => (trailers = received) };
+    const onTrailer = (received) => (trailers = received);
+    const options = { headers: headers(caller), timeoutMs: UNARY_TIMEOUT_MS, onTrailer };
     try {
       const answer = await this.#client(method)[method.localName](this.#message(method, request), options);
       return { answer: this.#plain(method.output, answer), trailers: Object.fromEntries(trailers) };
@@ -56,7 +60,9 @@ export class Server {
   async *watch(path, request, caller) {
     const method = this.#method(path);
     const leave = new AbortController();
-    const options = { ...head(caller, WATCH_TIMEOUT_MS), signal: leave.signal };
+    // Not `timeoutMs`: its timer outlives a stream that was left early, and with it the process.
+    const signal = AbortSignal.any([leave.signal, AbortSignal.timeout(WATCH_TIMEOUT_MS)]);
+    const options = { headers: headers(caller), signal };
     try {
       for await (const message of this.#client(method)[method.localName](this.#message(method, request), options)) {
         yield this.#plain(method.output, message);
@@ -68,14 +74,15 @@ export class Server {
     }
   }
 
-  /** `{answer}` or `{refused}`. Of a stream: its first message, or how it was refused. */
+  /** `{answer}` or `{refused}`. Of a stream: its first messages, or how it was refused. */
   async tryCall(path, request, caller) {
     try {
       if (this.#method(path).methodKind === "server_streaming") {
+        const messages = [];
         for await (const message of this.watch(path, request, caller)) {
-          return { answer: message };
+          if (messages.push(message) === FIRST_MESSAGES) break;
         }
-        return { answer: null };
+        return { answer: { messages } };
       }
       return { answer: (await this.call(path, request, caller)).answer };
     } catch (error) {
@@ -124,6 +131,6 @@ export class Server {
   }
 }
 
-function head(caller, timeoutMs) {
-  return { timeoutMs, headers: caller === null ? {} : { [CALLER]: caller } };
+function headers(caller) {
+  return caller === null ? {} : { [CALLER]: caller };
 }

@@ -8,6 +8,7 @@ Not here: what is called and in which order (client.py), and what is expected (t
 """
 
 import contextlib
+import itertools
 
 import grpc
 from google.protobuf import json_format, message_factory
@@ -20,6 +21,9 @@ DETAILS = "grpc-status-details-bin"
 # Seconds. A unary call asks the simulated cloud at most; a watch lasts as long as a change.
 UNARY_TIMEOUT_S = 20
 WATCH_TIMEOUT_S = 100
+
+# Messages of a stream that are enough to see what it says: the last event, and the end.
+FIRST_MESSAGES = 2
 
 
 class Refused(Exception):
@@ -66,11 +70,11 @@ class Server:
             stream.cancel()
 
     def try_call(self, method, request, caller):
-        """`{"answer": ...}` or `{"refused": ...}`. Of a stream: its first message, or how it was refused."""
+        """`{"answer": ...}` or `{"refused": ...}`. Of a stream: its first messages, or how it was refused."""
         try:
             if self._method(method).server_streaming:
                 with contextlib.closing(self.watch(method, request, caller)) as messages:
-                    return {"answer": next(messages, None)}
+                    return {"answer": {"messages": list(itertools.islice(messages, FIRST_MESSAGES))}}
             return {"answer": self.call(method, request, caller)}
         except Refused as refused:
             return {"refused": refused.answer}
