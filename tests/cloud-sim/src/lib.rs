@@ -9,13 +9,15 @@ pub mod api;
 mod asg;
 mod device;
 mod ec2;
-mod engine;
+pub mod engine;
 pub mod faults;
 pub mod fleet;
 mod host;
 mod ids;
 mod ledger;
 pub mod seed;
+#[cfg(feature = "server")]
+pub mod server;
 pub mod sim;
 pub mod timing;
 mod writes;

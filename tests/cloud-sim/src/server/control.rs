@@ -1,0 +1,168 @@
+//! The simulator's own switches and reports under `/sim`: JSON, no key, no latency, not in the ledger.
+//!
+//! | path | |
+//! |---|---|
+//! | `GET /sim/health` | `{"status":"serving"}` |
+//! | `GET /sim/clock` | `{now_ms, origin_ms, boot_ms, speed}` |
+//! | `GET /sim/fleet` | what was planted ([`crate::seed::Fleet`]) |
+//! | `GET /sim/ledger?after=&limit=` | API calls ([`crate::api::control::LedgerPage`]) |
+//! | `GET /sim/engine-log?after=&limit=` | what the engines did ([`crate::api::control::EngineLogPage`]) |
+//! | `GET /sim/audit/{graph_id}` | acknowledged against readable writes ([`crate::api::control::WriteAudit`]) |
+//! | `GET /sim/faults` | faults that are on ([`crate::api::control::Faults`]) |
+//! | `POST /sim/faults` | switches one on: `{"fault":"throttle","api":"AttachVolume","count":2}` |
+//! | `POST /sim/faults/clear` | switches one off: the same without `count` |
+//! | `POST /sim/load/{graph_id}` | background load: `{"readers":4,"writers":2}` |
+//! | `POST /sim/reboot/{instance_id}` | power cut and boot |
+//! | `POST /sim/groups/{name}` | changes a group ([`crate::api::control::EditGroup`]) |
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::{get, post};
+use serde::Deserialize;
+use tiershift_common::clock::Clock as _;
+
+use super::cloud::Cloud;
+use super::json;
+use super::net::NoAnswer;
+use crate::api::control::{
+    AuditWrites, ClearFault, EditGroup, ListFaults, ReadEngineLog, ReadLedger, RebootInstance, SetFault, SetLoad,
+};
+use crate::api::{Answer, ApiError, Call};
+use crate::faults::Fault;
+
+type Shared = State<Arc<Cloud>>;
+
+/// The routes.
+pub(super) fn routes() -> Router<Arc<Cloud>> {
+    Router::new()
+        .route("/sim/health", get(health))
+        .route("/sim/clock", get(clock))
+        .route("/sim/fleet", get(fleet))
+        .route("/sim/ledger", get(ledger))
+        .route("/sim/engine-log", get(engine_log))
+        .route("/sim/audit/{graph_id}", get(audit))
+        .route("/sim/faults", get(faults).post(set_fault))
+        .route("/sim/faults/clear", post(clear_fault))
+        .route("/sim/load/{graph_id}", post(set_load))
+        .route("/sim/reboot/{instance_id}", post(reboot))
+        .route("/sim/groups/{name}", post(edit_group))
+}
+
+/// From where on a log is read.
+#[derive(Deserialize)]
+struct Stretch {
+    #[serde(default)]
+    after: u64,
+    #[serde(default)]
+    limit: usize,
+}
+
+/// The body of a load.
+#[derive(Deserialize)]
+struct Load {
+    readers: u32,
+    writers: u32,
+}
+
+async fn health() -> Response {
+    json::answer(StatusCode::OK, &serde_json::json!({ "status": "serving" }))
+}
+
+async fn clock(State(cloud): Shared) -> Response {
+    let clock = cloud.state.clock();
+    let body = serde_json::json!({
+        "now_ms": clock.now().0,
+        "origin_ms": clock.origin_ms,
+        "boot_ms": clock.boot_ms,
+        "speed": clock.speed,
+    });
+    json::answer(StatusCode::OK, &body)
+}
+
+async fn fleet(State(cloud): Shared) -> Result<Response, NoAnswer> {
+    Ok(json::answer(StatusCode::OK, &cloud.fleet()?))
+}
+
+async fn ledger(State(cloud): Shared, Query(stretch): Query<Stretch>) -> Result<Response, NoAnswer> {
+    send(&cloud, Ok(Call::ReadLedger(ReadLedger { after_seq: stretch.after, limit: stretch.limit }))).await
+}
+
+async fn engine_log(State(cloud): Shared, Query(stretch): Query<Stretch>) -> Result<Response, NoAnswer> {
+    send(&cloud, Ok(Call::ReadEngineLog(ReadEngineLog { after_seq: stretch.after, limit: stretch.limit }))).await
+}
+
+async fn audit(State(cloud): Shared, Path(graph_id): Path<String>) -> Result<Response, NoAnswer> {
+    send(&cloud, Ok(Call::AuditWrites(AuditWrites { graph_id }))).await
+}
+
+async fn faults(State(cloud): Shared) -> Result<Response, NoAnswer> {
+    send(&cloud, Ok(Call::ListFaults(ListFaults {}))).await
+}
+
+async fn set_fault(State(cloud): Shared, body: Bytes) -> Result<Response, NoAnswer> {
+    let call = json::parse::<SetFault>(&body).map(Call::SetFault);
+    send(&cloud, call.map_err(with_catalogue)).await
+}
+
+async fn clear_fault(State(cloud): Shared, body: Bytes) -> Result<Response, NoAnswer> {
+    let call = json::parse::<ClearFault>(&body).map(Call::ClearFault);
+    send(&cloud, call.map_err(with_catalogue)).await
+}
+
+async fn set_load(State(cloud): Shared, Path(graph_id): Path<String>, body: Bytes) -> Result<Response, NoAnswer> {
+    let call =
+        json::parse(&body).map(|Load { readers, writers }| Call::SetLoad(SetLoad { graph_id, readers, writers }));
+    send(&cloud, call).await
+}
+
+async fn reboot(State(cloud): Shared, Path(instance_id): Path<String>) -> Result<Response, NoAnswer> {
+    send(&cloud, Ok(Call::RebootInstance(RebootInstance { instance_id }))).await
+}
+
+async fn edit_group(State(cloud): Shared, Path(group_name): Path<String>, body: Bytes) -> Result<Response, NoAnswer> {
+    let call = json::parse(&body).map(|edit| Call::EditGroup(EditGroup { group_name, ..edit }));
+    send(&cloud, call).await
+}
+
+async fn send(cloud: &Cloud, call: Result<Call, ApiError>) -> Result<Response, NoAnswer> {
+    let answer = match call {
+        Ok(call) => cloud.ask(call).await?,
+        Err(error) => Err(error),
+    };
+    Ok(match answer {
+        Ok(answer) => written(&answer),
+        Err(error) => json::refusal(&error),
+    })
+}
+
+fn written(answer: &Answer) -> Response {
+    let ok = StatusCode::OK;
+    match answer {
+        Answer::SetFault(done)
+        | Answer::ClearFault(done)
+        | Answer::SetLoad(done)
+        | Answer::RebootInstance(done)
+        | Answer::EditGroup(done) => json::answer(ok, done),
+        Answer::ListFaults(body) => json::answer(ok, body),
+        Answer::ReadLedger(body) => json::answer(ok, body),
+        Answer::ReadEngineLog(body) => json::answer(ok, body),
+        Answer::AuditWrites(body) => json::answer(ok, body),
+        // Nothing else is asked for here.
+        _ => json::refusal(&ApiError::new("INTERNAL", "no such answer", 500)),
+    }
+}
+
+/// A refused fault with the list of those that there are.
+fn with_catalogue(error: ApiError) -> ApiError {
+    let names = Fault::catalogue().iter().map(|(name, parameter)| match parameter {
+        Some(parameter) => format!("{name} ({parameter})"),
+        None => (*name).to_owned(),
+    });
+    let names = names.collect::<Vec<_>>().join(", ");
+    ApiError { message: format!("{}; faults: {names}", error.message), ..error }
+}

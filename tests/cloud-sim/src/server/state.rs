@@ -1,0 +1,260 @@
+//! The model behind a lock, and the file that it is kept in.
+//!
+//! Calls are carried out one after another, at the time that the clock shows. One thread saves: after every call that
+//! changes something, and every second for the clock. Several calls share a save, none of them is answered before a
+//! save that has it. So a cloud that was killed has forgotten nothing that it told, but some lines of reads in its
+//! ledger.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tiershift_common::clock::{Clock as _, Scaled};
+use tokio::sync::watch;
+
+use super::clock::{SavedTime, replace};
+use super::error::{ServerError, io};
+use crate::Sim;
+use crate::api::{Call, Reply};
+use crate::seed::Fleet;
+
+/// How often the clock is saved, real time; also how long a failed save waits.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Changes with the meaning of the file.
+const FORMAT: u32 = 1;
+
+/// What is in the file.
+#[derive(Debug, Deserialize)]
+pub(super) struct Saved {
+    format: u32,
+    /// What the clock showed.
+    pub(super) time_ms: i64,
+    /// Whether that was the end, in order.
+    pub(super) stopped: bool,
+    /// The clock's speed.
+    pub(super) speed: u32,
+    /// What was planted.
+    pub(super) fleet: Fleet,
+    /// The model.
+    pub(super) cloud: Sim,
+}
+
+/// The same on its way out.
+#[derive(Debug, Serialize)]
+struct ToSave<'a> {
+    format: u32,
+    time_ms: i64,
+    stopped: bool,
+    speed: u32,
+    fleet: &'a Fleet,
+    cloud: &'a Sim,
+}
+
+impl Saved {
+    /// What is in a file, if there is one.
+    pub(super) fn read(file: &Path) -> Result<Option<Self>, ServerError> {
+        let text = match fs::read(file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io(format!("read {}", file.display()))(error)),
+        };
+        let unreadable = |source| ServerError::Unreadable { file: file.to_owned(), source };
+        let saved: Self = serde_json::from_slice(&text).map_err(unreadable)?;
+        if saved.format != FORMAT {
+            let message = format!("format {} is not {FORMAT}", saved.format);
+            return Err(unreadable(serde::de::Error::custom(message)));
+        }
+        Ok(Some(saved))
+    }
+
+    /// What the file says of the clock.
+    pub(super) fn time(&self) -> SavedTime {
+        SavedTime { time_ms: self.time_ms, stopped: self.stopped, speed: self.speed }
+    }
+}
+
+/// How the saving ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// With a last save, marked as such.
+    Stopped,
+    /// At once, as if the process had been killed.
+    Abandoned,
+}
+
+/// A call that was carried out.
+#[derive(Debug)]
+pub(super) struct Called {
+    /// What the model says.
+    pub(super) reply: Reply,
+    /// When it was made.
+    pub(super) at_ms: u64,
+    /// The change to wait for before it is answered; 0 if nothing changed.
+    change: u64,
+}
+
+/// The model, its clock and its file.
+#[derive(Debug)]
+pub(super) struct State {
+    clock: Scaled,
+    file: PathBuf,
+    kept: Mutex<Kept>,
+    changed: Condvar,
+    saved: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    cloud: Sim,
+    fleet: Fleet,
+    /// Counts calls that changed something.
+    change: u64,
+    end: Option<End>,
+}
+
+impl State {
+    /// A state that is in its file from the beginning.
+    pub(super) fn begin(clock: Scaled, file: PathBuf, cloud: Sim, fleet: Fleet) -> Result<Self, ServerError> {
+        let state = Self {
+            clock,
+            file,
+            kept: Mutex::new(Kept { cloud, fleet, change: 0, end: None }),
+            changed: Condvar::new(),
+            saved: watch::Sender::new(0),
+        };
+        let text = state.text(&*state.lock()?, false)?;
+        state.write(&text)?;
+        Ok(state)
+    }
+
+    /// The stack's clock.
+    pub(super) fn clock(&self) -> Scaled {
+        self.clock
+    }
+
+    /// Carries a call out now.
+    pub(super) fn call(&self, call: Call) -> Result<Called, ServerError> {
+        let changes = changes(&call);
+        self.with(|kept, now_ms| {
+            let reply = kept.cloud.call(now_ms, call);
+            if changes {
+                kept.change += 1;
+                self.changed.notify_one();
+            }
+            Called { reply, at_ms: kept.cloud.now_ms(), change: if changes { kept.change } else { 0 } }
+        })
+    }
+
+    /// Looks at the model as it is now.
+    pub(super) fn look<T>(&self, look: impl FnOnce(&Sim) -> T) -> Result<T, ServerError> {
+        self.with(|kept, now_ms| {
+            kept.cloud.advance(now_ms);
+            look(&kept.cloud)
+        })
+    }
+
+    /// What was planted.
+    pub(super) fn fleet(&self) -> Result<Fleet, ServerError> {
+        self.with(|kept, _| kept.fleet.clone())
+    }
+
+    /// Returns when a call may be answered: its latency is over and what it changed is saved.
+    pub(super) async fn answerable(&self, called: &Called) -> Result<(), ServerError> {
+        let at_ms = called.at_ms.saturating_add(called.reply.latency_ms);
+        self.clock.sleep_until(tiershift_core::UnixMs(i64::try_from(at_ms).unwrap_or(i64::MAX))).await;
+        let mut saved = self.saved.subscribe();
+        saved.wait_for(|saved| *saved >= called.change).await.map(drop).map_err(|_| ServerError::Broken)
+    }
+
+    /// Saves until the end; for a thread of its own.
+    pub(super) fn keep(&self) -> Result<(), ServerError> {
+        let mut saved = 0;
+        loop {
+            let (text, change, end) = {
+                let waiting = |kept: &mut Kept| kept.change == saved && kept.end.is_none();
+                let kept = self.changed.wait_timeout_while(self.lock()?, EVERY, waiting);
+                let (kept, _) = kept.map_err(|_| ServerError::Broken)?;
+                if kept.end == Some(End::Abandoned) {
+                    return Ok(());
+                }
+                (self.text(&kept, kept.end.is_some())?, kept.change, kept.end)
+            };
+            match self.write(&text) {
+                Ok(()) => {
+                    saved = change;
+                    self.saved.send_replace(change);
+                }
+                Err(error) if end.is_some() => return Err(error),
+                // Nobody is answered meanwhile.
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "the state is not saved, trying again");
+                    std::thread::sleep(EVERY);
+                }
+            }
+            if end.is_some() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Ends the saving; calls are refused from now on. The first end counts.
+    pub(super) fn end(&self, end: End) {
+        if let Ok(mut kept) = self.lock() {
+            kept.end.get_or_insert(end);
+            self.changed.notify_one();
+        }
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Kept, u64) -> T) -> Result<T, ServerError> {
+        let mut kept = self.lock()?;
+        if kept.end.is_some() {
+            return Err(ServerError::Broken);
+        }
+        let now_ms = u64::try_from(self.clock.now().0).unwrap_or(0);
+        Ok(act(&mut kept, now_ms))
+    }
+
+    /// A lock that a panic has poisoned stays shut: what the call had done by then is nobody's state.
+    fn lock(&self) -> Result<MutexGuard<'_, Kept>, ServerError> {
+        self.kept.lock().map_err(|_| ServerError::Broken)
+    }
+
+    fn text(&self, kept: &Kept, stopped: bool) -> Result<Vec<u8>, ServerError> {
+        let to_save = ToSave {
+            format: FORMAT,
+            time_ms: self.clock.now().0,
+            stopped,
+            speed: self.clock.speed,
+            fleet: &kept.fleet,
+            cloud: &kept.cloud,
+        };
+        serde_json::to_vec(&to_save).map_err(ServerError::Unwritable)
+    }
+
+    fn write(&self, text: &[u8]) -> Result<(), ServerError> {
+        replace(&self.file, text).map_err(io(format!("write {}", self.file.display())))
+    }
+}
+
+/// Whether a call changes more than the ledger and the counts of faults.
+fn changes(call: &Call) -> bool {
+    let reads = call.action().starts_with("Describe")
+        || matches!(
+            call,
+            Call::AgentHealth(_)
+                | Call::AgentInfo(_)
+                | Call::AgentVolume(_)
+                | Call::AgentConnections(_)
+                | Call::AgentUsage(_)
+                | Call::AgentProbe(_)
+                | Call::EngineRead(_)
+                | Call::ListFaults(_)
+                | Call::ReadLedger(_)
+                | Call::ReadEngineLog(_)
+                | Call::AuditWrites(_)
+        );
+    !reads
+}
