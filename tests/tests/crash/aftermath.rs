@@ -11,7 +11,7 @@ use tiershift_proto::subscription::v1::{GetGraphRequest, GetTierChangeRequest};
 /// The change succeeded; the same volume is on the target; one charge; one snapshot per purpose; no event is missing or
 /// double; every acknowledged write is readable.
 pub async fn as_if_nothing_had_happened(remains: Remains) {
-    let Remains { target, cloud, graph, source, change_id, events, stack, .. } = &remains;
+    let Remains { target, cloud, graph, source, change_id, events, .. } = &remains;
     let request = GetTierChangeRequest { change_id: change_id.clone() };
     let change = target.tiers().expect("an address").get_tier_change(request).await.expect("known").into_inner();
     let change = change.tier_change.expect("present");
@@ -41,7 +41,17 @@ pub async fn as_if_nothing_had_happened(remains: Remains) {
     let audit = workload::audit(cloud, graph).await.expect("an audit");
     assert!(audit.acknowledged > 0, "the customer wrote nothing");
     assert_eq!((audit.missing_count, audit.readable), (0, audit.acknowledged), "acknowledged writes are lost");
-    let _ = stack;
+    one_charge(&remains, change_id);
+}
+
+/// By the provider's own book: one request of this change was carried out, the charge, and nothing was given back.
+fn one_charge(remains: &Remains, change_id: &str) {
+    let book = std::fs::read_to_string(&remains.payments_book).expect("the provider's book");
+    let entries: Vec<Value> = book.lines().map(|l| serde_json::from_str(l).expect("an entry")).collect();
+    let mine: Vec<&Value> = entries.iter().filter(|e| e["change"] == change_id).collect();
+    assert_eq!(mine.len(), 1, "{mine:#?}");
+    assert_eq!(mine[0]["key"], format!("{change_id}/forward"));
+    assert!(mine[0]["amount_cents"].as_i64().expect("an amount") > 0, "{mine:#?}");
 }
 
 async fn remains_ledger(cloud: &tiershift_dev::cloud::Cloud) -> Vec<Value> {

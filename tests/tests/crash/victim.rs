@@ -59,8 +59,8 @@ impl Watcher for Eyes {
 
 /// What is left for `aftermath` to judge.
 pub struct Remains {
-    /// The stack, still running.
-    pub stack: Stack,
+    /// Keeps the stack running until everything is judged.
+    _stack: Stack,
     /// Its services.
     pub target: Target,
     /// Its simulated cloud.
@@ -73,6 +73,8 @@ pub struct Remains {
     pub change_id: String,
     /// What a watcher saw.
     pub events: Vec<ChangeEvent>,
+    /// The payment provider's own book.
+    pub payments_book: std::path::PathBuf,
     _folder: tempfile::TempDir,
 }
 
@@ -201,13 +203,14 @@ impl Play {
         customer.stop().await;
         let events = self.seen.events.lock().expect("not poisoned").clone();
         Remains {
-            stack: self.stack,
+            _stack: self.stack,
             target: self.target,
             cloud: self.cloud,
             graph: self.graph,
             source: self.source,
             change_id: self.change_id,
             events,
+            payments_book: self.folder.path().join("data/subscription.sqlite.payments.jsonl"),
             _folder: self.folder,
         }
     }
