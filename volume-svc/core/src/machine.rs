@@ -19,7 +19,7 @@ use tiershift_core::{Reason, UnixMs};
 
 /// How often an effect is decided that there is no way around before a human is called. Five refusals at 5 s cover
 /// an agent that is restarting; what lasts longer does not mend itself.
-const TRIES_MAX: u32 = 5;
+pub(crate) const TRIES_MAX: u32 = 5;
 
 /// What is to be done next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl Machine {
     /// From a journal, at the time when it was loaded.
     pub fn load(id: &ChangeId, entries: &[Entry], settings: Settings, now: UnixMs) -> Result<Self, Corrupt> {
         let state = Migration::replay(id, entries)?;
-        let mut scratch = Scratch::default();
+        let mut scratch = Scratch::loaded(now);
         if state.open.as_ref().is_some_and(|o| o.fence != state.fence) {
             scratch.beware(&state, now);
         }
@@ -309,6 +309,12 @@ impl<'a> Turn<'a> {
     /// Goes on to a stage.
     pub fn enter(stage: Stage) -> Next {
         Next::Append(vec![Fact::Entered { stage }])
+    }
+
+    /// Whether it was waited for long enough, where only waiting is left before a human is called: counted from
+    /// `since`, and from when this driver began to look. While nobody drove, nothing was tried.
+    pub fn out_of_patience(&self, since: UnixMs) -> bool {
+        self.now.since(since.max(self.s.loaded_at)) >= self.set.undo_step_ms
     }
 
     /// Milliseconds in this stage.

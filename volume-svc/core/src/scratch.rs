@@ -39,7 +39,7 @@ pub struct Calls {
     pub made: u32,
     /// One of them may have been accepted although its answer does not say so.
     pub doubtful: bool,
-    /// Since when no call was answered at all.
+    /// Since when neither a call nor the agent that it went to was answered.
     pub unanswered_since: Option<UnixMs>,
     /// When the last one was answered.
     pub last_at: Option<UnixMs>,
@@ -61,13 +61,24 @@ pub struct Scratch {
     pub rejected: BTreeSet<InstanceId>,
     /// An append was refused by a row of the registries or locks: somebody else writes there (H32).
     pub registry_conflict: bool,
+    /// When this driver loaded the journal.
+    pub loaded_at: UnixMs,
     /// When progress was last shown.
     pub shown_at: Option<UnixMs>,
 }
 
 impl Scratch {
+    /// Of a driver that has just loaded the journal.
+    pub fn loaded(at: UnixMs) -> Self {
+        Self { loaded_at: at, ..Self::default() }
+    }
+
     /// Notes an answer to a question.
     pub fn saw(&mut self, at: UnixMs, what: Observe, seen: Seen) {
+        // Only agents are asked for their volume, and only the one whose command is open.
+        if matches!((&what, &seen), (Observe::AgentVolume { .. }, Seen::AgentVolume(_))) {
+            self.calls.unanswered_since = None;
+        }
         match self.streaks.get_mut(&what) {
             Some(streak) if streak.seen == seen => {
                 streak.last_at = at;
@@ -127,8 +138,8 @@ impl Scratch {
                 Fact::TakenOver { .. } => self.beware(before, entry.at),
                 // What an operator mended is looked at as after a restart.
                 Fact::Resumed { .. } => {
-                    let foreign = self.foreign.take();
-                    *self = Self { foreign, ..Self::default() };
+                    let (foreign, loaded_at) = (self.foreign.take(), self.loaded_at);
+                    *self = Self { foreign, ..Self::loaded(loaded_at) };
                 }
                 _ => {}
             }

@@ -5,7 +5,7 @@
 
 use crate::effect::{AgentState, Effect, Observe, Scope, Seen, Trouble};
 use crate::fact::Fact;
-use crate::machine::{Next, Turn};
+use crate::machine::{Next, TRIES_MAX, Turn};
 use crate::stages::adopt;
 use crate::stages::attach::{claim_free, clear_target};
 use crate::state::{Host, Place};
@@ -33,14 +33,23 @@ pub(crate) fn next(t: &Turn<'_>) -> Next {
     if let Some(first) = bring_back(t, source) {
         return first;
     }
-    let resume = Effect::Resume { instance: source.clone() };
     match t.m.source_host {
         // Closed: a release that failed half-way, or an adopt that was refused. Adopting is idempotent.
         Host::Unmounted | Host::Closed => t.insist(Effect::Adopt { instance: source.clone() }, Reason::AdoptFailed),
-        Host::Adopted => compare(t, source).unwrap_or_else(|| t.insist(resume, Reason::UndoFailed)),
-        Host::Drained => t.insist(resume, Reason::UndoFailed),
+        Host::Adopted => compare(t, source).unwrap_or_else(|| resume(t, source)),
+        Host::Drained => resume(t, source),
         Host::Serving => verify(t, source),
     }
+}
+
+/// Opens the door. An agent that refuses has no open engine any more (it restarted and could not mount): then it is
+/// asked to adopt first.
+fn resume(t: &Turn<'_>, source: &InstanceId) -> Next {
+    let resume = Effect::Resume { instance: source.clone() };
+    if t.m.refused(&resume).is_some() && t.m.attempts_of(&resume) < TRIES_MAX {
+        return t.intend(Effect::Adopt { instance: source.clone() });
+    }
+    t.insist(resume, Reason::UndoFailed)
 }
 
 /// The free volume goes back to the source, on a device never used before.
@@ -93,7 +102,7 @@ fn verify(t: &Turn<'_>, source: &InstanceId) -> Next {
 }
 
 fn patiently(t: &Turn<'_>, what: Observe, gap_ms: i64, otherwise: &str) -> Next {
-    if t.now.since(t.m.moved_at) >= t.set.undo_step_ms && t.seen(&what).is_some() {
+    if t.out_of_patience(t.m.moved_at) && t.seen(&what).is_some() {
         return Turn::stuck(Reason::UndoFailed, otherwise);
     }
     t.ask(what, gap_ms)

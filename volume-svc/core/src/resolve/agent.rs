@@ -4,10 +4,11 @@
 //! A target whose agent is silent is given up: it will be condemned, and its end settles what its agent did not say
 //! (H33). A source is not: there is no way back without it, so only its end, seen in EC2, calls a human (H34).
 
-use super::{call, call_after, conclude, done, look_or_give_up, overdue, refused};
+use super::{call, call_after, conclude, done, look_or_give_up, open_ms, overdue, refused};
 use crate::effect::{AgentState, Done, Observe, Seen, Trouble};
 use crate::fact::Outcome;
 use crate::machine::{Next, Turn};
+use crate::scratch::Streak;
 use crate::stage::Stage;
 use crate::state::Open;
 use crate::watch;
@@ -26,13 +27,17 @@ pub(super) fn at_once(t: &Turn<'_>, open: &Open, instance: &InstanceId) -> Next 
 
 /// Release and adopt answer 202 and are read from the agent's own record until they are there.
 pub(super) fn until(t: &Turn<'_>, open: &Open, instance: &InstanceId, want: AgentState) -> Next {
+    // A target that cannot mount in time is given up for another: released, which its agent does one after the other,
+    // so that nothing is undone that is still to come.
+    let hopeless = want == AgentState::Adopted && !t.m.is_source(instance) && open_ms(t, open) >= t.set.adopt_ms;
+    let what = Observe::AgentVolume { instance: instance.clone() };
     match &t.s.calls.answer {
         None => return call(open),
         Some(Ok(_)) => {}
         Some(Err(trouble)) if for_good(*trouble) => return refused(open, *trouble),
+        Some(Err(_)) if hopeless && t.seen(&what).is_some_and(answered) => return refused(open, Trouble::Permanent),
         Some(Err(_)) => return again(t, open, instance),
     }
-    let what = Observe::AgentVolume { instance: instance.clone() };
     if let Some(streak) = t.seen(&what)
         && let Seen::AgentVolume(volume) = &streak.seen
     {
@@ -40,10 +45,16 @@ pub(super) fn until(t: &Turn<'_>, open: &Open, instance: &InstanceId, want: Agen
             AgentState::Released if want == AgentState::Released && !volume.mounted => {
                 return done(open, Done::Released { fs_uuid: volume.fs_uuid.clone() });
             }
-            AgentState::Adopted if want == AgentState::Adopted && volume.mounted => {
+            // `drained`, after a restart of the agent or where it had not released: open, and its door shut as well.
+            AgentState::Adopted | AgentState::Drained if want == AgentState::Adopted && volume.mounted => {
+                return done(open, Done::Accepted);
+            }
+            // The source may have been let go on meanwhile; a target's door is not opened before the commit.
+            AgentState::Serving if want == AgentState::Adopted && volume.mounted && t.m.is_source(instance) => {
                 return done(open, Done::Accepted);
             }
             AgentState::Failed => return refused(open, Trouble::Permanent),
+            _ if hopeless => return refused(open, Trouble::Permanent),
             AgentState::Releasing | AgentState::Adopting | AgentState::Other => {}
             // It has restarted and forgotten what it was told: told again.
             AgentState::Idle
@@ -87,8 +98,18 @@ fn for_good(trouble: Trouble) -> bool {
     }
 }
 
+fn answered(streak: &Streak) -> bool {
+    streak.seen != Seen::Nothing(Trouble::Unknown)
+}
+
+/// Sends it again, and asks between two calls whether the agent is there at all: one that answers is not silent,
+/// whatever becomes of the command.
 fn again(t: &Turn<'_>, open: &Open, instance: &InstanceId) -> Next {
     let silent_ms = t.s.calls.unanswered_since.map_or(0, |since| t.now.since(since));
+    let what = Observe::AgentVolume { instance: instance.clone() };
+    if t.s.calls.unanswered_since.is_some() && t.seen(&what).is_none() {
+        return t.ask(what, t.set.agent_gap_ms);
+    }
     give_up(t, open, instance, silent_ms)
         .or_else(|| overdue(t, open))
         .unwrap_or_else(|| call_after(t, open, t.set.retry_ms))

@@ -1,7 +1,7 @@
 //! Launching an instance, and ending one.
 
 use super::{call, call_after, done, look_or_give_up, never_sent, overdue, refused};
-use crate::effect::{Done, InstanceSeen, Observe, Seen, Trouble};
+use crate::effect::{Done, Effect, InstanceSeen, Observe, Seen, Trouble};
 use crate::machine::{Next, Turn};
 use crate::scratch::Streak;
 use crate::state::{Open, Place};
@@ -62,6 +62,11 @@ fn ended(t: &Turn<'_>, open: &Open, instance: &InstanceId, streak: &Streak) -> N
     done(open, Done::Accepted)
 }
 
+/// Whether the call is to lower the group's desired size too.
+fn lowers(open: &Open) -> bool {
+    matches!(open.effect, Effect::Terminate { decrement: true, .. })
+}
+
 /// Still there: refused for good, or to be called (again).
 fn alive(t: &Turn<'_>, open: &Open, seen: &InstanceSeen, streak: &Streak) -> Option<Next> {
     let agreed = streak.holds(2, t.set.zero_gap_ms);
@@ -72,7 +77,10 @@ fn alive(t: &Turn<'_>, open: &Open, seen: &InstanceSeen, streak: &Streak) -> Opt
             agreed.then(|| refused(open, *trouble))
         }
         None | Some(Err(Trouble::Unknown | Trouble::Throttled | Trouble::InProgress)) => again(t.set.retry_ms),
-        // In no group any more, or the group is at its smallest size.
+        // In service, so in its group: which is at its smallest size.
+        Some(Err(Trouble::IncorrectState)) if lowers(open) => {
+            (agreed && seen.in_service).then(|| refused(open, Trouble::IncorrectState))
+        }
         Some(Err(_)) => again(t.set.detach_again_ms),
         Some(Ok(_)) => None,
     }

@@ -110,17 +110,31 @@ fn earlier(one: Next, other: Next) -> Next {
 /// on the way back, behind the commit and in Settle a human is called.
 fn overdue(t: &Turn<'_>, open: &Open) -> Option<Next> {
     let patient = t.m.direction != Direction::Forward || t.m.is_committed();
-    let limit_ms = if patient { t.set.undo_step_ms } else { forward_limit_ms(t, &open.effect) };
-    // From the later of the intent and the last turn: a resumed migration gets a fresh deadline.
-    let mut since = open.at.max(t.m.moved_at);
-    if let (false, Effect::Drain { .. }, Some(gate)) = (patient, &open.effect, &t.m.gate) {
-        // Both drains share one deadline (H30).
-        since = gate.confirmed_at.unwrap_or(since);
-    }
-    (t.now.since(since) >= limit_ms).then(|| {
+    let (late, limit_ms) = if patient {
+        (t.out_of_patience(open.at.max(t.m.moved_at)), t.set.undo_step_ms)
+    } else {
+        let limit_ms = forward_limit_ms(t, &open.effect);
+        (forward_ms(t, open) >= limit_ms, limit_ms)
+    };
+    late.then(|| {
         let what = format!("{} did not end within {} s", open.effect.name(), limit_ms / 1_000);
         t.give_up(reason_of(&open.effect), what)
     })
+}
+
+/// What counts against the deadline of a step on the way forward. Both drains share one (H30).
+fn forward_ms(t: &Turn<'_>, open: &Open) -> i64 {
+    let confirmed_at = t.m.gate.as_ref().and_then(|gate| gate.confirmed_at);
+    match (&open.effect, confirmed_at) {
+        (Effect::Drain { .. }, Some(at)) => t.now.since(at),
+        _ => open_ms(t, open),
+    }
+}
+
+/// How long the intent is open, from the later of its decision and the last turn: a resumed migration gets a fresh
+/// deadline.
+fn open_ms(t: &Turn<'_>, open: &Open) -> i64 {
+    t.now.since(open.at.max(t.m.moved_at))
 }
 
 fn forward_limit_ms(t: &Turn<'_>, effect: &Effect) -> i64 {

@@ -1,7 +1,7 @@
 //! Attaching and detaching. Where a volume is, is what EC2's list of its attachments says in agreeing reads (rules
 //! 12, 13); what a call answered only says when to look.
 
-use super::{all_answered, call, done, earlier, look_or_give_up, never_sent, ours, overdue, refused};
+use super::{all_answered, call, done, earlier, look_or_give_up, never_sent, open_ms, ours, overdue, refused};
 use crate::effect::{Attachment, AttachmentState, Done, Observe, Seen, Trouble};
 use crate::machine::{Next, Turn};
 use crate::state::Open;
@@ -181,7 +181,7 @@ fn still_free(t: &Turn<'_>, open: &Open, instance: &InstanceId, refusal: Option<
         return Some(refused(open, Trouble::NotFound));
     }
     let settled = reads(t, t.set.absent_reads, 2 * t.set.absent_gap_ms);
-    let long = t.now.since(open.at.max(t.m.moved_at)) >= t.set.attach_stuck_ms;
+    let long = open_ms(t, open) >= t.set.attach_stuck_ms;
     match (&t.s.calls.answer, refusal) {
         // Another driver's intent: its call may never have left.
         (None, _) => Some(overdue(t, open).unwrap_or_else(|| call(open))),

@@ -26,7 +26,7 @@ pub(crate) fn next(t: &Turn<'_>) -> Next {
     if let Some(reason) = t.m.dropping {
         return drop_target(t, reason);
     }
-    if t.m.is_committed() && !t.m.at_target() && t.in_stage_ms() >= t.set.undo_step_ms {
+    if t.m.is_committed() && !t.m.at_target() && t.out_of_patience(t.m.entered_at) {
         return Turn::stuck(Reason::TargetLost, "no other instance took the volume behind the commit");
     }
     let Some(target) = t.target() else { return retarget(t, spec) };
@@ -105,7 +105,7 @@ fn unmounted(t: &Turn<'_>, instance: &InstanceId) -> bool {
 }
 
 fn patiently(t: &Turn<'_>, what: Observe, gap_ms: i64) -> Next {
-    if t.now.since(t.m.moved_at) >= t.set.undo_step_ms && t.seen(&what).is_some() {
+    if t.out_of_patience(t.m.moved_at) && t.seen(&what).is_some() {
         return Turn::stuck(Reason::AttachFailed, "the volume is not free and cannot be freed");
     }
     t.ask(what, gap_ms)

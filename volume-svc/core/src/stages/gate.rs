@@ -82,17 +82,19 @@ fn still_usable(t: &Turn<'_>, spec: &Spec, target: &Party) -> Result<(), Next> {
         return Err(fail_target(target, Reason::TargetLost));
     }
     let what = Observe::Instance { instance: target.instance.clone() };
-    match t.seen(&what) {
-        Some(streak) if t.now.since(streak.last_at) < FRESH_MS => {
-            if let Seen::Instance(seen) = &streak.seen
-                && let Some(engine) = capacity::usable(seen, spec)
-            {
-                return if *engine == spec.engine { Ok(()) } else { Err(fail_target(target, Reason::EngineMismatch)) };
+    if let Some(streak) = t.seen(&what)
+        && let Seen::Instance(seen) = &streak.seen
+    {
+        match capacity::usable(seen, spec) {
+            Some(engine) if *engine != spec.engine => return Err(fail_target(target, Reason::EngineMismatch)),
+            Some(_) if t.now.since(streak.last_at) < FRESH_MS => return Ok(()),
+            None if streak.holds(2, t.set.agent_silent_ms) => {
+                return Err(fail_target(target, Reason::AgentUnreachable));
             }
+            Some(_) | None => {}
         }
-        _ => {}
     }
-    Err(unless_late(t, Reason::TargetLost, "the target was not usable any more at the gate", what))
+    Err(unless_late(t, Reason::TargetLost, "the target could not be looked at before the gate", what))
 }
 
 fn unless_late(t: &Turn<'_>, reason: Reason, why: &str, what: Observe) -> Next {

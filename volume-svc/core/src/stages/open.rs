@@ -35,7 +35,7 @@ pub(crate) fn next(t: &Turn<'_>) -> Next {
         return Next::Append(vec![Fact::Opened]);
     }
     let (what, gap_ms) = if serving { (probe, t.set.probe_gap_ms) } else { (agent, t.set.agent_gap_ms) };
-    if t.in_stage_ms() >= t.set.undo_step_ms && t.seen(&what).is_some() {
+    if t.out_of_patience(t.m.entered_at) && t.seen(&what).is_some() {
         return Turn::stuck(Reason::TargetLost, "the target does not serve behind the commit");
     }
     t.ask(what, gap_ms)

@@ -44,7 +44,7 @@ pub(crate) fn next(t: &Turn<'_>) -> Next {
         return Turn::enter(Stage::SafetySnapshot);
     }
     // Something could not be read: asked again while nothing is blocked, but not for ever.
-    if t.in_stage_ms() >= t.set.capacity_ms {
+    if t.in_stage_ms() >= t.set.capacity_ms && t.seen(&Observe::Facts).is_some() {
         return Turn::turn_back(Reason::Unavailable, "the facts of the preflight could not be read");
     }
     t.ask(Observe::Facts, t.set.slow_gap_ms)

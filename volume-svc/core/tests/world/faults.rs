@@ -1,0 +1,129 @@
+//! What goes wrong, as the test says. Nothing here is random; `properties.rs` draws it.
+
+use super::fixture;
+use std::collections::{BTreeMap, BTreeSet};
+use tiershift_core::ids::InstanceId;
+use volume_core::effect::{Attachment, AttachmentState, Effect, Observe, Seen, Trouble};
+
+/// What becomes of one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It arrives and is answered.
+    Normal,
+    /// It is refused with this, and nothing happens.
+    Refuse(Trouble),
+    /// It never arrives.
+    LostBefore,
+    /// It arrives; its answer does not.
+    LostAfter,
+    /// It arrives so many milliseconds later, unanswered; its driver may be dead by then.
+    Late(i64),
+}
+
+/// Fates of the calls of one kind of effect.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// `Effect::name`.
+    pub effect: &'static str,
+    pub fate: Fate,
+    /// How many calls it strikes.
+    pub times: u32,
+}
+
+/// How the volume is shown, whatever the truth is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// At an instance that has nothing to do with it.
+    Foreign,
+    /// At two instances.
+    Twice,
+    /// EC2 does not know it.
+    Gone,
+}
+
+/// All of them.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    pub calls: Vec<Rule>,
+    /// Agents that do not answer, and since when.
+    pub silent: BTreeMap<InstanceId, i64>,
+    /// Every read of the volume shows this.
+    pub volume: Option<Shown>,
+    /// So many reads of the volume are so many milliseconds old.
+    pub stale: Option<(u32, i64)>,
+    /// Attaches that never come through.
+    pub attach_hangs: bool,
+    /// Agents that cannot unmount.
+    pub unmount_fails: BTreeSet<InstanceId>,
+    /// Agents that cannot mount.
+    pub adopt_fails: BTreeSet<InstanceId>,
+    /// Agents whose mount never ends.
+    pub adopt_hangs: BTreeSet<InstanceId>,
+    /// Engines that answer something else than they should.
+    pub probe_lies: BTreeSet<InstanceId>,
+    /// Rows of the registries that a foreign writer keeps (by key): every write of ours to them is refused.
+    pub foreign_rows: BTreeSet<String>,
+    /// No connection ever ends.
+    pub busy_readers: bool,
+}
+
+impl Faults {
+    /// Every call of that effect comes to this.
+    pub fn always(&mut self, effect: &'static str, fate: Fate) {
+        self.calls.push(Rule { effect, fate, times: u32::MAX });
+    }
+
+    /// The next call of that effect comes to this.
+    pub fn once(&mut self, effect: &'static str, fate: Fate) {
+        self.calls.push(Rule { effect, fate, times: 1 });
+    }
+
+    /// The fate of a call that is made now.
+    pub fn fate(&mut self, effect: &Effect) -> Fate {
+        match self.calls.iter_mut().find(|rule| rule.effect == effect.name() && rule.times > 0) {
+            Some(rule) => {
+                rule.times = if rule.times == u32::MAX { u32::MAX } else { rule.times - 1 };
+                rule.fate
+            }
+            None => Fate::Normal,
+        }
+    }
+
+    /// Whether the call goes to an agent that does not answer.
+    pub fn is_silent(&self, effect: &Effect) -> bool {
+        match effect {
+            Effect::Drain { instance, .. }
+            | Effect::Resume { instance }
+            | Effect::Release { instance }
+            | Effect::Adopt { instance } => self.silent.contains_key(instance),
+            _ => false,
+        }
+    }
+
+    /// What a read gives although the truth is another.
+    pub fn seen_instead(&self, what: &Observe) -> Option<Seen> {
+        let attachment = |instance| Attachment {
+            instance,
+            device: fixture::DEVICE.to_owned(),
+            state: AttachmentState::Attached,
+            delete_on_termination: false,
+        };
+        match what {
+            Observe::Volume => Some(Seen::Volume(match self.volume? {
+                Shown::Foreign => Some(vec![attachment(fixture::stranger())]),
+                Shown::Twice => Some(vec![attachment(fixture::source()), attachment(fixture::stranger())]),
+                Shown::Gone => None,
+            })),
+            Observe::AgentVolume { instance }
+            | Observe::Writers { instance }
+            | Observe::Connections { instance }
+            | Observe::Probe { instance }
+            | Observe::Usage { instance }
+                if self.silent.contains_key(instance) =>
+            {
+                Some(Seen::Nothing(Trouble::Unknown))
+            }
+            _ => None,
+        }
+    }
+}
