@@ -191,7 +191,7 @@ fn rollout(text: &str, faults: &mut Vec<String>) -> Rollout {
                         only.insert(org);
                     }
                     Err(malformed) => {
-                        faults.push(format!("--tier-changes: `{org}` must be all, off or {}", malformed.rule))
+                        faults.push(format!("--tier-changes: `{org}` must be all, off or {}", malformed.rule));
                     }
                 }
             }

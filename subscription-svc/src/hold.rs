@@ -71,7 +71,7 @@ mod tests {
         let hold = Hold::at("gating.called").expect("an instant");
         hold.reached("gating", "intent").await;
         hold.reached("gating", "calledx").await;
-        let held = tokio::time::timeout(Duration::from_secs(3_600), hold.reached("gating", "called")).await;
+        let held = tokio::time::timeout(Duration::from_hours(1), hold.reached("gating", "called")).await;
         assert!(held.is_err());
         Hold::never().reached("gating", "called").await;
         assert!(Hold::at("gating.nonsense").is_none());

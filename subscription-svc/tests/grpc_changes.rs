@@ -1,6 +1,6 @@
 //! Tier changes over a loopback server: previews, refusals with all their faults, repeats, checks and pages.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "a test: its failure is the report")]
+#![expect(clippy::expect_used, reason = "a test: its failure is the report")]
 
 mod support;
 
@@ -107,7 +107,8 @@ async fn all_violations_come_at_once_and_the_same_from_both_calls() {
     let previewed = running.tiers(OWNER).preview_tier_change(preview(1, "ladybug-standard")).await.expect("previewed");
     let previewed = previewed.into_inner();
     assert!(!previewed.allowed);
-    let reasons: Vec<ErrorReason> = previewed.violations.iter().map(|v| v.reason()).collect();
+    let reasons: Vec<ErrorReason> =
+        previewed.violations.iter().map(tiershift_proto::common::v1::Violation::reason).collect();
     assert_eq!(reasons, [ErrorReason::StorageExceedsLimit, ErrorReason::TooManySubgraphs, ErrorReason::VolumeShared]);
     let changes = pb::ListTierChangesRequest { graph_id: graph.to_string(), ..Default::default() };
     let changes = running.tiers(OWNER).list_tier_changes(changes).await.expect("listed").into_inner();
@@ -360,12 +361,11 @@ async fn tiers_are_listed_with_their_rooms() {
         let request = pb::ListTiersRequest { with_room, graph_id };
         let answer = running.tiers(OWNER).list_tiers(request).await.expect("listed").into_inner();
         assert!(answer.tiers.is_sorted_by_key(|t| t.rank) && answer.tiers.len() == 3);
-        answer.tiers.iter().map(|t| t.room()).collect::<Vec<_>>()
+        answer.tiers.iter().map(pb::Tier::room).collect::<Vec<_>>()
     };
-    use pb::TierRoom as R;
-    assert_eq!(rooms(false, String::new()).await, [R::Unspecified; 3]);
-    assert_eq!(rooms(true, String::new()).await, [R::Unknown; 3]);
-    assert_eq!(rooms(true, graph.to_string()).await, [R::Available; 3]);
+    assert_eq!(rooms(false, String::new()).await, [pb::TierRoom::Unspecified; 3]);
+    assert_eq!(rooms(true, String::new()).await, [pb::TierRoom::Unknown; 3]);
+    assert_eq!(rooms(true, graph.to_string()).await, [pb::TierRoom::Available; 3]);
     let full = Violation {
         reason: Reason::NoRoomInZone,
         field: String::new(),
@@ -374,5 +374,5 @@ async fn tiers_are_listed_with_their_rooms() {
         fix: "later".to_owned(),
     };
     running.volume.script(&graph, Script { violations: vec![full], ..Script::default() });
-    assert_eq!(rooms(true, graph.to_string()).await, [R::Available, R::Full, R::Full]);
+    assert_eq!(rooms(true, graph.to_string()).await, [pb::TierRoom::Available, pb::TierRoom::Full, pb::TierRoom::Full]);
 }

@@ -25,7 +25,7 @@ use tokio::process::{Child, ChildStderr, Command};
 use tokio_util::sync::CancellationToken;
 
 /// A change takes about a second of real time here; a busy machine is given a minute.
-const BOUND: Duration = Duration::from_secs(60);
+const BOUND: Duration = Duration::from_mins(1);
 
 const OWNER: &str = "alice;org_a=owner";
 

@@ -7,6 +7,7 @@ mod support;
 use subscription_core::change::{Cause, Charge, Side, State};
 use subscription_svc::migrations::Position;
 use subscription_svc::payments::sim::Behaviour;
+use subscription_svc::store::Store as _;
 use subscription_svc::store::rows::AuditKind;
 use support::volume::{Resume, Script};
 use support::world::World;
@@ -31,10 +32,16 @@ async fn a_change_goes_from_acceptance_to_success() {
     let own: Vec<&str> = stages.iter().map(String::as_str).filter(|s| State::parse(s).is_some()).collect();
     assert_eq!(own, ["requested", "preparing", "charging", "gating", "gating", "moving", "finalizing", "succeeded"]);
     let audit = world.audit(&change.id).await;
-    use AuditKind as A;
     assert_eq!(
         audit,
-        [A::ChangeAccepted, A::ChangeCharged, A::ChangeGated, A::ChangeCommitted, A::ChangeOpened, A::ChangeSucceeded]
+        [
+            AuditKind::ChangeAccepted,
+            AuditKind::ChangeCharged,
+            AuditKind::ChangeGated,
+            AuditKind::ChangeCommitted,
+            AuditKind::ChangeOpened,
+            AuditKind::ChangeSucceeded,
+        ]
     );
     assert!(world.writable(&graph));
     let last = world.events(&change.id).await.pop().expect("events");
@@ -398,6 +405,27 @@ async fn a_lost_migration_is_an_alarm_and_never_a_new_start() {
     world.pass(600_000).await;
     assert!(!world.volume.exists(&id));
     assert_eq!(world.volume.calls("start"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_restore_nothing_is_sent_until_a_person_has_decided() {
+    let mut world = World::start().await;
+    let graph = world.graph(1).await;
+    let id = world.change(1).await.id;
+    world.until(&id, "preparing", |c| c.machine.state == State::Preparing).await;
+    world.kill().await;
+    world.store.begin_epoch().await.expect("a new life");
+    let calls = |world: &World| ["start", "confirm", "cancel"].map(|call| world.volume.calls(call));
+    let before = calls(&world);
+    world.restart().await;
+    world.pass(1_000_000).await;
+    let held = world.stored(&id).await;
+    assert_eq!(held.machine.attention.map(|a| a.cause), Some(Cause::Restored), "H19");
+    assert_eq!(calls(&world), before);
+    assert!(world.sim.book().entries(&id).is_empty());
+    assert!(world.writable(&graph), "its gate was never closed");
+    let fault = world.service.cancel_change(&seed::owner("org_a"), seed::request("x"), &id, "").await;
+    assert_eq!(fault.expect_err("held").error().reason, Reason::StoreRestored);
 }
 
 #[tokio::test(start_paused = true)]

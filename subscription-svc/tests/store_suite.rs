@@ -8,24 +8,19 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use subscription_core::access::{AccessRecord, Gate, Pace};
-use subscription_core::change::{Change, Effect, Event, State};
-use subscription_core::progress::Progress;
-use subscription_core::proration::{Terms, quote};
-use subscription_core::rules::{Direction, Timing};
-use subscription_core::status::{GraphState, SubscriptionStatus};
+use subscription_core::access::Pace;
+use subscription_core::change::{Effect, State};
+use subscription_core::status::SubscriptionStatus;
 use subscription_svc::store::memory::Memory;
 use subscription_svc::store::rows::{
-    Access, AuditEvent, AuditKind, Endpoint, Expected, Graph, Interval, Measured, Owed, PaymentKind, PaymentOutcome,
-    PaymentRequest, Request, RequestKey, Subgraph, Subscription, TierChange,
+    AuditEvent, AuditKind, Graph, Owed, PaymentOutcome, Request, RequestKey, Subgraph, Subscription, TierChange,
 };
 use subscription_svc::store::sqlite::Sqlite;
 use subscription_svc::store::{
     ChangeFilter, Committed, Constraint, FIRST_LEASES, Fault, Feed, Key, Store, SubscriptionFilter, Write,
 };
-use tiershift_core::UnixMs;
-use tiershift_core::event::{ChangeEvent, Direction as Way, Reads, Source, Writes};
-use tiershift_core::ids::{AnyGraphId, AuditId, ChangeId, GraphId, OrgId, RequestId, SubscriptionId, TierName, UserId};
+use support::rows::*;
+use tiershift_core::ids::{AuditId, ChangeId, RequestId, UserId};
 
 type Case = fn(Arc<dyn Store>) -> Pin<Box<dyn Future<Output = ()>>>;
 
@@ -119,171 +114,6 @@ async fn sqlite_writers_wait_for_each_other() {
     }
     versions.sort_unstable();
     assert_eq!(versions, (1..=40).collect::<Vec<u64>>(), "each took its own version");
-}
-
-// The rows.
-
-const T: UnixMs = UnixMs(1_768_435_200_000);
-
-fn org(name: &str) -> OrgId {
-    OrgId::parse(name).expect("well formed")
-}
-
-fn graph(n: u64) -> Graph {
-    Graph {
-        id: GraphId::parse(format!("kg{n:016x}")).expect("well formed"),
-        org: org("org_a"),
-        tier: TierName::parse("ladybug-standard").expect("well formed"),
-        state: GraphState::Active,
-        shared_repository: false,
-        display_name: "a graph".to_owned(),
-        endpoint: Some(Endpoint {
-            instance_id: "i-0123456789abcdef0".to_owned(),
-            private_ip: "10.0.0.1".to_owned(),
-            availability_zone: "us-east-1a".to_owned(),
-            observed: T,
-        }),
-        created: T,
-        updated: T.plus(1),
-        deprovisioned: None,
-    }
-}
-
-/// A ULID that sorts by `n`.
-fn ulid(prefix: &str, n: u64) -> String {
-    format!("{prefix}{n:026}")
-}
-
-fn subscription(n: u64, graph_n: u64) -> Subscription {
-    Subscription {
-        id: SubscriptionId::parse(ulid("sub_", n)).expect("well formed"),
-        org: org("org_a"),
-        graph: graph(graph_n).id,
-        tier: graph(graph_n).tier,
-        status: SubscriptionStatus::Active,
-        live: true,
-        price_cents: 9_900,
-        currency: "USD".to_owned(),
-        monthly_credits: 8_000,
-        interval: Interval::Annual,
-        period_start: T,
-        period_end: T.plus(1_000),
-        ends_at: Some(T.plus(5)),
-        canceled: None,
-        provider: "sim".to_owned(),
-        provider_subscription_id: "p".to_owned(),
-        active_change: Some(change_id(7)),
-        created: T,
-        updated: T,
-    }
-}
-
-fn change_id(n: u64) -> ChangeId {
-    ChangeId::parse(ulid("chg_", n)).expect("well formed")
-}
-
-fn change(n: u64, graph_n: u64, subscription_n: u64) -> TierChange {
-    let terms = Terms {
-        price_before_cents: 9_900,
-        price_after_cents: 24_900,
-        currency: "USD".to_owned(),
-        credits_before: 8_000,
-        credits_after: 32_000,
-        period_start: T,
-        period_end: T.plus(1_000_000),
-    };
-    TierChange {
-        id: change_id(n),
-        org: org("org_a"),
-        graph: graph(graph_n).id,
-        subscription: subscription(subscription_n, graph_n).id,
-        request: RequestId::parse("r").expect("well formed"),
-        fingerprint: "f".repeat(64),
-        requested_by: UserId::parse("alice").expect("well formed"),
-        from_tier: graph(graph_n).tier,
-        to_tier: TierName::parse("ladybug-large").expect("well formed"),
-        direction: Direction::Upgrade,
-        timing: Timing::Now,
-        quote: quote(terms, T).expect("a price"),
-        expected: Expected { write_block_ms: Some(1), offline_ms: None, total_ms: Some(3) },
-        machine: Change::new().0,
-        progress: Progress::new(Some(3)),
-        last_event: None,
-        measured: Measured { gate_closed: Some(T), ..Measured::default() },
-        cursor: Some("c".to_owned()),
-        volume_seq: 4,
-        gate_epoch: 2,
-        follows: false,
-        deadline: Some(T.plus(60_000)),
-        store_epoch: 1,
-        accepted: T,
-        updated: T,
-        ended: None,
-    }
-}
-
-fn ended(n: u64, graph_n: u64, subscription_n: u64) -> TierChange {
-    let mut change = change(n, graph_n, subscription_n);
-    let reason = tiershift_core::Reason::Tombstone;
-    change.machine = change.machine.step(&Event::StartRefused { reason }).expect("ended").change;
-    change.deadline = None;
-    change
-}
-
-fn event(n: u64, seq: u64) -> ChangeEvent {
-    ChangeEvent {
-        change_id: change_id(n).to_string(),
-        seq,
-        at_ms: 5,
-        source: Source::Subscription,
-        stage: "requested".to_owned(),
-        direction: Way::Forward,
-        permille: 1,
-        eta_ms: -1,
-        reads: Reads::Open,
-        writes: Writes::Open,
-        message: "x".to_owned(),
-        detail: BTreeMap::from([("k".to_owned(), "v".to_owned())]),
-    }
-}
-
-fn access(n: u64, pace: Pace) -> Access {
-    let record = AccessRecord {
-        revision: 0,
-        graph: GraphState::Active,
-        shared_repository: false,
-        subscription: Some(SubscriptionStatus::Active),
-        ends_at: None,
-        gate: Gate::WritesBlocked(change_id(1)),
-        billing_off: false,
-        pace,
-    };
-    Access { graph: graph(n).id, org: org("org_a"), record }
-}
-
-fn subgraph(n: u64, name: &str) -> Subgraph {
-    Subgraph {
-        id: AnyGraphId::parse(format!("{}_{name}", graph(n).id)).expect("well formed"),
-        parent: graph(n).id,
-        name: name.to_owned(),
-        created: T,
-        deleted: None,
-    }
-}
-
-fn payment(n: u64, bytes: &str, outcome: PaymentOutcome) -> PaymentRequest {
-    PaymentRequest {
-        change: change_id(n),
-        kind: PaymentKind::BackPrice,
-        bytes: bytes.to_owned(),
-        stored: T,
-        outcome,
-        reference: String::new(),
-    }
-}
-
-fn owe(n: u64, effect: Effect, not_before: UnixMs) -> Write {
-    Write::Owe { change: change_id(n), effect, attempts: 0, not_before }
 }
 
 /// One transaction about graph 1.
@@ -390,8 +220,7 @@ async fn nothing_without_writes(store: Arc<dyn Store>) {
 
 async fn all_or_nothing(store: Arc<dyn Store>) {
     began(store.as_ref(), 1).await;
-    let mut renamed = graph(1);
-    renamed.display_name = "renamed".to_owned();
+    let renamed = Graph { display_name: "renamed".to_owned(), ..graph(1) };
     let writes = vec![
         Write::Graph(renamed),
         Write::Access(Box::new(access(1, Pace::Calm)), 1),

@@ -36,12 +36,12 @@ async fn watch(api: &Api, selection: Selection, cursor: &str) -> Result<Stream, 
 }
 
 fn changes(ids: &[&ChangeId]) -> Selection {
-    Selection::Changes(pb::ChangeSelection { change_ids: ids.iter().map(|id| id.to_string()).collect() })
+    Selection::Changes(pb::ChangeSelection { change_ids: ids.iter().map(ToString::to_string).collect() })
 }
 
 /// One message, or a failure after an hour of virtual time.
 async fn next(stream: &mut Stream) -> Option<pb::WatchTierChangeResponse> {
-    let message = tokio::time::timeout(Duration::from_secs(3_600), stream.next()).await.expect("a message");
+    let message = tokio::time::timeout(Duration::from_hours(1), stream.next()).await.expect("a message");
     message.map(|m| m.expect("no error"))
 }
 

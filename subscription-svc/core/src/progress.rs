@@ -34,13 +34,17 @@ pub struct Progress {
     /// When the present direction is expected to be done, in milliseconds since the acceptance; none if nobody has an
     /// honest estimate.
     expected_end_ms: Option<i64>,
+    /// The change cannot succeed before, in milliseconds since the acceptance: its gate waits for leases that the
+    /// volume knows nothing of.
+    earliest_end_ms: i64,
     reads: Reads,
     writes: Writes,
 }
 
 impl Progress {
-    /// Before the first event. `expected_total_ms` is the plan's estimate for the whole change.
-    pub const fn new(expected_total_ms: Option<i64>) -> Self {
+    /// Before the first event. `expected_total_ms` is the estimate for the whole change, `earliest_end_ms` when it can
+    /// succeed at the earliest; both since the acceptance.
+    pub const fn new(expected_total_ms: Option<i64>, earliest_end_ms: i64) -> Self {
         Self {
             seq: 0,
             at_ms: 0,
@@ -49,6 +53,7 @@ impl Progress {
             undo: 0,
             settle: 0,
             expected_end_ms: expected_total_ms,
+            earliest_end_ms,
             reads: Reads::Open,
             writes: Writes::Open,
         }
@@ -105,7 +110,11 @@ impl Progress {
     pub fn relayed(&mut self, id: &ChangeId, at_ms: i64, change: &Change, volume: &ChangeEvent) -> ChangeEvent {
         self.direction = volume.direction;
         (self.reads, self.writes) = (volume.reads, volume.writes);
-        self.expected_end_ms = (volume.eta_ms >= 0).then(|| at_ms.saturating_add(volume.eta_ms));
+        let earliest_ms = match volume.direction {
+            Direction::Forward if change.gate == Gate::Open => self.earliest_end_ms,
+            Direction::Forward | Direction::Undo | Direction::Settle => 0,
+        };
+        self.expected_end_ms = (volume.eta_ms >= 0).then(|| at_ms.saturating_add(volume.eta_ms).max(earliest_ms));
         let permille = volume.permille.min(DONE);
         let floor = match volume.direction {
             Direction::Forward => STARTED + permille * VOLUME_FORWARD / DONE,
@@ -198,7 +207,7 @@ mod tests {
 
     #[test]
     fn own_and_relayed_events_share_one_sequence() {
-        let mut progress = Progress::new(Some(60_000));
+        let mut progress = Progress::new(Some(60_000), 0);
         let requested = progress.own(&id(), 0, &Change::new().0, "accepted", BTreeMap::new());
         assert_eq!((requested.seq, requested.permille, requested.eta_ms), (1, 0, 60_000));
         let preparing = after(&[Event::Started]);
@@ -209,10 +218,23 @@ mod tests {
     }
 
     #[test]
+    fn an_estimate_knows_of_the_leases_until_the_gate_is_closed() {
+        let mut progress = Progress::new(None, 70_000);
+        let preparing = after(&[Event::Started]);
+        let step = volume("capacity", Direction::Forward, 300);
+        assert_eq!(progress.relayed(&id(), 10_000, &preparing, &step).eta_ms, 60_000, "not the volume's 5 s");
+        let gate = Event::GateRequested { gate_id: 1, usage_bytes: Some(1) };
+        let closed = after(&[Event::Started, gate, Event::ChargeTaken, Event::GateClosed]);
+        assert_eq!(progress.relayed(&id(), 62_000, &closed, &step).eta_ms, 5_000);
+        let back = volume("capacity", Direction::Undo, 300);
+        assert_eq!(progress.relayed(&id(), 63_000, &preparing, &back).eta_ms, 5_000);
+    }
+
+    #[test]
     fn a_closed_gate_shows_even_if_the_volume_does_not_know_of_it() {
         let gate = Event::GateRequested { gate_id: 1, usage_bytes: Some(1) };
         let closed = after(&[Event::Started, gate, Event::ChargeTaken, Event::GateClosed]);
-        let mut progress = Progress::new(None);
+        let mut progress = Progress::new(None, 0);
         let event = progress.own(&id(), 0, &closed, "gate closed", BTreeMap::new());
         assert_eq!((event.writes, event.reads), (Writes::Closed, Reads::Open));
         let offline = after(&[
@@ -235,7 +257,7 @@ mod tests {
             let directions = [Direction::Forward, Direction::Undo, Direction::Settle];
             let states = [after(&[]), after(&[Event::Started]),
                 after(&[Event::Started, Event::RolledBack { reason: tiershift_core::Reason::GateTimeout }])];
-            let mut progress = Progress::new(Some(1_000));
+            let mut progress = Progress::new(Some(1_000), 0);
             let mut best: BTreeMap<Direction, u32> = BTreeMap::new();
             let mut last_at_ms = 0;
             for (n, (which, permille, at_ms, own)) in script.into_iter().enumerate() {

@@ -60,6 +60,7 @@ impl Api {
 }
 
 /// An error of the request itself.
+#[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` takes")]
 fn refused(error: Error) -> Status {
     to_status(&error)
 }

@@ -235,6 +235,7 @@ fn fact_from(fact: pb::migration_event::Fact, now: UnixMs) -> Result<Fact, Error
         F::RolledBack(r) => Fact::RolledBack {
             reason: reason(r.reason),
             violations: violations(&r.violations),
+            endpoint: (!r.instance_id.is_empty()).then(|| endpoint(&r.instance_id, &r.private_ip, "", now)),
             offline_ms: r.offline_ms,
         },
         F::HandedOver(h) => Fact::HandedOver {

@@ -169,6 +169,8 @@ pub enum Fact {
         reason: Reason,
         /// The faults, if a check failed.
         violations: Vec<Violation>,
+        /// Where; none if it was not found at all.
+        endpoint: Option<Endpoint>,
         /// From the first release request to this event, in milliseconds; 0 if it never was offline.
         offline_ms: i64,
     },
@@ -285,9 +287,13 @@ pub trait Migrations: Send + Sync {
 /// Whether an error leaves open what happened, so that the call is made again.
 pub const fn outcome_open(error: &Error) -> bool {
     match error.kind {
-        Kind::Unavailable | Kind::Internal | Kind::ResourceExhausted => true,
-        // A wrong credential or an old build is mended by people, not told to the customer as a refusal.
-        Kind::Unauthenticated | Kind::PermissionDenied | Kind::Unimplemented => true,
+        // A wrong credential or an old build is mended by people, and not told to the customer as a refusal.
+        Kind::Unavailable
+        | Kind::Internal
+        | Kind::ResourceExhausted
+        | Kind::Unauthenticated
+        | Kind::PermissionDenied
+        | Kind::Unimplemented => true,
         Kind::InvalidArgument
         | Kind::NotFound
         | Kind::AlreadyExists

@@ -117,19 +117,18 @@ pub async fn give_back(
         Back::Price => "reverting",
         Back::Money => "refunding",
     };
-    let request = match payment_of(loaded, kind) {
-        Some(stored) => stored.clone(),
-        None => {
-            let subscription = loaded.subscription.as_ref().ok_or(Fault::Gone)?;
-            let request = stored_request(change, kind, &Body::of(kind, change, subscription), service.now());
-            let row = request.clone();
-            let store = service.turn(&change.id, |turn, _| {
-                turn.payment(row);
-                Ok(())
-            });
-            store.await?;
-            request
-        }
+    let request = if let Some(stored) = payment_of(loaded, kind) {
+        stored.clone()
+    } else {
+        let subscription = loaded.subscription.as_ref().ok_or(Fault::Gone)?;
+        let request = stored_request(change, kind, &Body::of(kind, change, subscription), service.now());
+        let row = request.clone();
+        let store = service.turn(&change.id, |turn, _| {
+            turn.payment(row);
+            Ok(())
+        });
+        store.await?;
+        request
     };
     service.hold.reached(stage, "intent").await;
     let known = outcome(service, &request).await;

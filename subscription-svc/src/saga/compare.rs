@@ -8,6 +8,7 @@ use super::{Fault, STORE_PAUSE_MS};
 use crate::migrations::{Status, View};
 use crate::service::Service;
 use crate::store::Key;
+use crate::store::rows::TierChange;
 use std::sync::Arc;
 use subscription_core::change::{Event, Gate, Refusal};
 use tiershift_common::clock::sleep_ms;
@@ -45,7 +46,30 @@ async fn once(service: &Service) -> Result<(), Fault> {
     for view in live.iter().filter(|v| v.status != Status::Tombstone) {
         one(service, view).await?;
     }
+    for change in service.store.open_changes().await? {
+        let known = live.iter().any(|v| v.id == change.id);
+        if change.follows && !known && !change.machine.held() && !lost(&change) {
+            missing(service, &change.id).await?;
+        }
+    }
     Ok(())
+}
+
+/// A migration that is known to be gone.
+pub(super) fn lost(change: &TierChange) -> bool {
+    change.machine.attention.is_some_and(|a| a.reason == Reason::MigrationNotFound)
+}
+
+/// Not among the live ones: ended, or gone. Gone is an alarm, and never a new start (H19 d).
+async fn missing(service: &Service, id: &ChangeId) -> Result<(), Fault> {
+    match service.migrations.get(id).await {
+        Err(error) if error.reason == Reason::MigrationNotFound => {
+            let gone = Event::Contradicted { reason: Reason::MigrationNotFound, past_gate: false };
+            service.turn(id, |turn, _| turn.take(&gone)).await?;
+            Ok(())
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 async fn one(service: &Service, view: &View) -> Result<(), Fault> {

@@ -4,6 +4,7 @@
 //! One task. A stream that breaks is opened again from the stored cursors; nothing is remembered here that a restart
 //! would lose. Effects do not start here: they are owed, and delivered from the state at the head (H22).
 
+use super::compare::lost;
 use super::{BACKOFF_MAX_MS, Fault, STORE_PAUSE_MS, backoff_ms};
 use crate::migrations::{FOLLOWED_MAX, Follow, Message, MigrationEvent};
 use crate::service::Service;
@@ -129,11 +130,6 @@ async fn open(
         }
     }
     Ok(())
-}
-
-/// A migration that is known to be gone is not asked for again: it would break the stream of all others.
-fn lost(change: &TierChange) -> bool {
-    change.machine.attention.is_some_and(|a| a.reason == Reason::MigrationNotFound)
 }
 
 async fn on_item(

@@ -62,10 +62,39 @@ fn backoff_ms(attempts: u32, random: u128) -> i64 {
 
 /// Runs everything until `stop`.
 pub async fn run(service: Arc<Service>, stop: CancellationToken) {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => return,
+        () = hold_back_restored(&service) => {}
+    }
     let follower = follower::run(Arc::clone(&service), stop.clone());
     let worker = worker::run(Arc::clone(&service), stop.clone());
     let compare = compare::run(service, stop);
     tokio::join!(follower, worker, compare);
+}
+
+/// Changes of another life of the store are put before a person before anything else happens: nothing of them may be
+/// sent until they are reconciled (H19).
+async fn hold_back_restored(service: &Service) {
+    loop {
+        match try_hold_back_restored(service).await {
+            Ok(()) => return,
+            Err(fault) => {
+                tracing::warn!(error = &fault as &dyn std::error::Error, "cannot read which changes run; trying again");
+                tiershift_common::clock::sleep_ms(service.clock.as_ref(), STORE_PAUSE_MS).await;
+            }
+        }
+    }
+}
+
+async fn try_hold_back_restored(service: &Service) -> Result<(), Fault> {
+    let epoch = service.store.epoch().await?;
+    for change in service.store.open_changes().await? {
+        if change.store_epoch != epoch && change.active() && !change.machine.held() {
+            service.turn(&change.id, |turn, _| turn.take(&Event::Restored)).await?;
+        }
+    }
+    Ok(())
 }
 
 impl Service {
@@ -82,12 +111,13 @@ impl Service {
                 let mut turn = Turn::begin(loaded, &self.ids, now).ok_or(Fault::Gone)?;
                 let value = act(&mut turn, loaded).map_err(Fault::Refused)?;
                 let (change, notices) = (turn.change.clone(), std::mem::take(&mut turn.notices));
-                Ok((turn.finish(), (change, notices, value)))
+                let begins = change.follows && !loaded.change.as_ref().is_some_and(|c| c.follows);
+                Ok((turn.finish(), (change, notices, begins, value)))
             })
             .await?;
-        let (change, notices, value): (TierChange, Vec<Notice>, T) = done?;
+        let (change, notices, begins, value): (TierChange, Vec<Notice>, bool, T) = done?;
         self.tell(&change, &notices);
-        if change.follows {
+        if begins {
             self.follow.notify_one();
         }
         Ok((change, value))
@@ -119,16 +149,14 @@ impl Service {
     async fn later(&self, owed: &Owed, at: UnixMs, attempts: u32) -> Result<(), Fault> {
         let row = Owed { attempts, not_before: at, ..owed.clone() };
         let key = Key::change(owed.change.clone());
-        let done = self.committer.transact(&key, |_| Ok::<_, Fault>((vec![Write::Retry(row)], ()))).await?;
-        done
+        self.committer.transact(&key, |_| Ok::<_, Fault>((vec![Write::Retry(row)], ()))).await?
     }
 
     /// An owed effect is not wanted any more.
     async fn drop_owed(&self, owed: &Owed) -> Result<(), Fault> {
         let key = Key::change(owed.change.clone());
         let id = owed.id;
-        let done = self.committer.transact(&key, |_| Ok::<_, Fault>((vec![Write::Settle(id)], ()))).await?;
-        done
+        self.committer.transact(&key, |_| Ok::<_, Fault>((vec![Write::Settle(id)], ()))).await?
     }
 
     /// When to try an effect again.

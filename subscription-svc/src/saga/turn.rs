@@ -10,7 +10,8 @@ use crate::migrations::{Fact, MigrationEvent};
 use crate::store::Loaded;
 use crate::store::Write;
 use crate::store::rows::{
-    Access, AuditEvent, AuditKind, Graph, PaymentKind, PaymentOutcome, PaymentRequest, Subscription, TierChange,
+    Access, AuditEvent, AuditKind, Endpoint, Graph, PaymentKind, PaymentOutcome, PaymentRequest, Subscription,
+    TierChange,
 };
 use std::collections::BTreeMap;
 use subscription_core::access::{Gate as AccessGate, Pace};
@@ -176,9 +177,15 @@ impl<'a> Turn<'a> {
                 self.graph.endpoint = Some(endpoint.clone());
                 self.graph_dirty = true;
             }
-            Fact::RolledBack { violations, offline_ms, .. } => {
+            Fact::RolledBack { violations, endpoint, offline_ms, .. } => {
                 measured.offline_ms = *offline_ms;
                 measured.violations.extend(violations.iter().cloned());
+                if let Some(endpoint) = endpoint {
+                    // A volume does not leave its zone, and the event does not repeat it.
+                    let zone = self.graph.endpoint.take().map(|e| e.availability_zone).unwrap_or_default();
+                    self.graph.endpoint = Some(Endpoint { availability_zone: zone, ..endpoint.clone() });
+                    self.graph_dirty = true;
+                }
             }
             Fact::Progress
             | Fact::GateConfirmed

@@ -408,4 +408,10 @@ impl Store for Memory {
     async fn epoch(&self) -> Result<i64, Fault> {
         Ok(self.lock().epoch)
     }
+
+    async fn begin_epoch(&self) -> Result<i64, Fault> {
+        let mut state = self.lock();
+        state.epoch += 1;
+        Ok(state.epoch)
+    }
 }

@@ -1,6 +1,6 @@
 //! The store's port: everything subscription-svc keeps.
 //!
-//! One writing method. A use case is a *transaction*: the store locks one graph with all that belongs to it, loads it
+//! One writing method for all use cases ([`Store::begin_epoch`] is the operators'). A use case is a *transaction*: the store locks one graph with all that belongs to it, loads it
 //! whole, asks a pure function what to write, and writes that or nothing. So the rules stand once, in the use cases,
 //! and no adapter can have an opinion of its own. Lock order: subscription, change, record, counter (H38).
 //!
@@ -306,4 +306,7 @@ pub trait Store: Send + Sync {
 
     /// The epoch of this store (H19).
     async fn epoch(&self) -> Result<i64, Fault>;
+
+    /// Begins a new epoch, after a restore, and gives it back. No service may run.
+    async fn begin_epoch(&self) -> Result<i64, Fault>;
 }

@@ -9,7 +9,7 @@ use super::repeat::Repeat;
 use super::{graph_not_found, owner_only};
 use crate::saga::turn::Turn;
 use crate::service::{Outcome, Service, from_store};
-use crate::store::rows::{Expected, Graph, Measured, TierChange};
+use crate::store::rows::{Graph, Measured, TierChange};
 use crate::store::{Key, Loaded, Write};
 use serde::Serialize;
 use subscription_core::change::Change;
@@ -107,10 +107,12 @@ impl Service {
         }
         let now = self.now();
         let (machine, effects) = Change::new();
-        let (expected, usage) = match asked {
-            Asked::Plan(plan) => (plan.expected, plan.usage_bytes.map(|bytes| (bytes, now.plus(-plan.read_age_ms)))),
-            Asked::Not(_) => (Expected::default(), None),
+        let expected = Self::expected(loaded.leases, asked);
+        let usage = match asked {
+            Asked::Plan(plan) => plan.usage_bytes.map(|bytes| (bytes, now.plus(-plan.read_age_ms))),
+            Asked::Not(_) => None,
         };
+        let earliest_ms = loaded.leases.calm_ms.saturating_add(expected.write_block_ms.unwrap_or(0));
         let change = TierChange {
             id: self.ids.change(),
             org: graph.org.clone(),
@@ -126,7 +128,7 @@ impl Service {
             quote: self.quote(subscription, target, now)?,
             expected,
             machine,
-            progress: Progress::new(expected.total_ms),
+            progress: Progress::new(expected.total_ms, earliest_ms),
             last_event: None,
             measured: Measured { usage, ..Measured::default() },
             cursor: None,

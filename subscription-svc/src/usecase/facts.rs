@@ -3,7 +3,7 @@
 use crate::migrations::{Plan, Spec};
 use crate::service::Service;
 use crate::store::Loaded;
-use crate::store::rows::{Graph, Subscription, TierChange};
+use crate::store::rows::{Expected, Graph, Leases, Subscription, TierChange};
 use subscription_core::proration::{Quote, Terms, quote};
 use subscription_core::rules::{self, Busy, Facts, Preflight, Report, Timing, Usage};
 use tiershift_core::catalogue::Tier;
@@ -108,6 +108,19 @@ impl Service {
         let eta_ms = change.last_event.as_ref().map(|e| e.eta_ms).filter(|ms| *ms > 0 && change.active());
         let retry_after_ms = self.hint_ms(eta_ms.unwrap_or(BUSY_MS));
         Some(Busy { change: change.id.clone(), reason, retry_after_ms })
+    }
+
+    /// What the plan expects, with the leases that volume-svc knows nothing of: the gate closes one calm lease after the
+    /// acceptance at the earliest, and writes are blocked for one changing lease before the move begins.
+    pub fn expected(leases: Leases, asked: &Asked) -> Expected {
+        let Asked::Plan(plan) = asked else { return Expected::default() };
+        let write_block_ms = plan.expected.write_block_ms.map(|ms| ms.saturating_add(leases.changing_ms));
+        let earliest_ms = leases.calm_ms.saturating_add(write_block_ms.unwrap_or(0));
+        Expected {
+            write_block_ms,
+            offline_ms: plan.expected.offline_ms,
+            total_ms: plan.expected.total_ms.map(|ms| ms.max(earliest_ms)),
+        }
     }
 
     /// The price of a change, to the second.

@@ -111,7 +111,7 @@ impl Service {
         key.subgraph = Some(id.clone());
         let now = self.now();
         let made = self.committer.transact(&key, |loaded| {
-            let graph = self.decidable(caller, loaded)?;
+            let graph = decidable(caller, loaded)?;
             if repeat.resource(loaded.request.as_ref())?.is_some() {
                 let known = loaded.subgraph.clone().ok_or_else(graph_not_found)?;
                 return Ok((Vec::new(), known));
@@ -150,7 +150,7 @@ impl Service {
             if repeat.resource(loaded.request.as_ref())?.is_some() {
                 return Ok((Vec::new(), ()));
             }
-            let graph = self.decidable(caller, loaded)?;
+            let graph = decidable(caller, loaded)?;
             self.not_changing(loaded)?;
             let remember = Write::Request(repeat.remember(id.as_str()));
             if id.subgraph().is_some() {
@@ -183,14 +183,6 @@ impl Service {
         // It was the caller's to see a moment ago, though it reads as not found from now on.
         let graph = loaded.graph.clone().ok_or_else(graph_not_found)?;
         Ok((graph, loaded))
-    }
-
-    /// The graph, if the caller may decide about it.
-    fn decidable<'a>(&self, caller: &Caller, loaded: &'a Loaded) -> Result<&'a Graph, Error> {
-        let graph = loaded.graph.as_ref().filter(|g| caller.may_see(&g.org) && !g.state.gone());
-        let graph = graph.ok_or_else(graph_not_found)?;
-        owner_or_service(caller, &graph.org)?;
-        Ok(graph)
     }
 
     /// Not while the tier of the graph changes.
@@ -261,6 +253,14 @@ impl Service {
             detail: BTreeMap::new(),
         }
     }
+}
+
+/// The graph, if the caller may decide about it.
+fn decidable<'a>(caller: &Caller, loaded: &'a Loaded) -> Result<&'a Graph, Error> {
+    let graph = loaded.graph.as_ref().filter(|g| caller.may_see(&g.org) && !g.state.gone());
+    let graph = graph.ok_or_else(graph_not_found)?;
+    owner_or_service(caller, &graph.org)?;
+    Ok(graph)
 }
 
 /// Whether a repeat under another request id says the same.

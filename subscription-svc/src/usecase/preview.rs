@@ -65,9 +65,10 @@ impl Service {
             None if report.violations.is_empty() && !report.not_checked.is_empty() => RETRY_UNKNOWN_MS,
             None => 0,
         };
-        let (expected, usage_bytes, zone, read_age_ms) = match asked {
-            Asked::Plan(plan) => (plan.expected, plan.usage_bytes, plan.zone, plan.read_age_ms),
-            Asked::Not(_) => (Expected::default(), None, String::new(), 0),
+        let expected = Self::expected(loaded.leases, &asked);
+        let (usage_bytes, zone, read_age_ms) = match asked {
+            Asked::Plan(plan) => (plan.usage_bytes, plan.zone, plan.read_age_ms),
+            Asked::Not(_) => (None, String::new(), 0),
         };
         Ok(Preview {
             to_tier: target_name.clone(),

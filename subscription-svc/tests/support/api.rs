@@ -1,7 +1,8 @@
 //! The API over a loopback server: store in memory, a scripted volume-svc in the same process, a fast clock.
 
+use super::port::Port;
 use super::seed;
-use super::volume::{Fake, Port};
+use super::volume::Fake;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,6 +2,8 @@
 #![allow(dead_code, clippy::expect_used, clippy::panic, reason = "shared by test binaries, each of which uses a part")]
 
 pub mod api;
+pub mod port;
+pub mod rows;
 pub mod seed;
 pub mod volume;
 pub mod volume_grpc;

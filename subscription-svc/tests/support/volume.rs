@@ -3,15 +3,10 @@
 //! It keeps the rules that the real one keeps: a start is idempotent, a canceled unknown id is a tombstone, a gate is
 //! confirmed once and by its id, a cancel is refused past the detach. Everything else is the script's.
 
-use async_trait::async_trait;
-use futures_util::StreamExt as _;
-use futures_util::stream::BoxStream;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use subscription_core::change::Side;
-use subscription_svc::migrations::{
-    Canceled, Fact, Follow, Message, MigrationEvent, Migrations, Plan, Position, Spec, Start, Status, View, endpoint,
-};
+use subscription_svc::migrations::{Fact, MigrationEvent, Position, Status, View, endpoint};
 use tiershift_common::clock::{Clock, sleep_ms};
 use tiershift_core::event::{ChangeEvent, Direction, Reads, Source, Writes};
 use tiershift_core::ids::{ChangeId, GraphId};
@@ -72,45 +67,45 @@ pub enum Resume {
 }
 
 #[derive(Debug)]
-struct Journal {
-    graph: GraphId,
-    script: Script,
-    events: Vec<MigrationEvent>,
-    position: Position,
-    status: Status,
-    direction: Direction,
-    gate_id: u64,
-    gate_until: UnixMs,
-    confirmed: bool,
-    cancel: bool,
-    committed: bool,
-    resume: Option<Resume>,
-    tombstone: bool,
-    ended: bool,
+pub(super) struct Journal {
+    pub(super) graph: GraphId,
+    pub(super) script: Script,
+    pub(super) events: Vec<MigrationEvent>,
+    pub(super) position: Position,
+    pub(super) status: Status,
+    pub(super) direction: Direction,
+    pub(super) gate_id: u64,
+    pub(super) gate_until: UnixMs,
+    pub(super) confirmed: bool,
+    pub(super) cancel: bool,
+    pub(super) committed: bool,
+    pub(super) resume: Option<Resume>,
+    pub(super) tombstone: bool,
+    pub(super) ended: bool,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    scripts: BTreeMap<GraphId, Script>,
-    journals: BTreeMap<ChangeId, Journal>,
+pub(super) struct State {
+    pub(super) scripts: BTreeMap<GraphId, Script>,
+    pub(super) journals: BTreeMap<ChangeId, Journal>,
     /// Calls that get no answer, by name, and how many more.
-    silent: BTreeMap<&'static str, u32>,
+    pub(super) silent: BTreeMap<&'static str, u32>,
     /// The answer is lost after the call was done.
-    lossy: BTreeMap<&'static str, u32>,
-    calls: BTreeMap<&'static str, u32>,
-    away: bool,
+    pub(super) lossy: BTreeMap<&'static str, u32>,
+    pub(super) calls: BTreeMap<&'static str, u32>,
+    pub(super) away: bool,
 }
 
 /// The fake.
 #[derive(Debug)]
 pub struct Fake {
-    state: Mutex<State>,
-    clock: Arc<dyn Clock>,
+    pub(super) state: Mutex<State>,
+    pub(super) clock: Arc<dyn Clock>,
     /// Moves with every append.
-    moved: watch::Sender<u64>,
+    pub(super) moved: watch::Sender<u64>,
 }
 
-fn away() -> Error {
+pub(super) fn away() -> Error {
     Error::new(Kind::Unavailable, Reason::Unavailable, "volume-svc is away")
 }
 
@@ -120,7 +115,7 @@ impl Fake {
         Arc::new(Self { state: Mutex::default(), clock, moved: watch::Sender::new(0) })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("the fake")
     }
 
@@ -186,7 +181,7 @@ impl Fake {
         self.lock().journals.get_mut(id).expect("a migration").position = position;
     }
 
-    fn journal(&self, graph: GraphId) -> Journal {
+    pub(super) fn journal(&self, graph: GraphId) -> Journal {
         let script = self.lock().scripts.get(&graph).cloned().unwrap_or_default();
         Journal {
             graph,
@@ -207,7 +202,7 @@ impl Fake {
     }
 
     /// Counts a call; whether it is away, silent, or its answer will be lost.
-    fn called(&self, call: &'static str) -> Result<bool, Error> {
+    pub(super) fn called(&self, call: &'static str) -> Result<bool, Error> {
         let mut state = self.lock();
         *state.calls.entry(call).or_default() += 1;
         let counted = |left: Option<&mut u32>| match left {
@@ -263,7 +258,7 @@ impl Fake {
         self.moved.send_modify(|n| *n += 1);
     }
 
-    fn with<T>(&self, id: &ChangeId, act: impl FnOnce(&mut Journal) -> T) -> Option<T> {
+    pub(super) fn with<T>(&self, id: &ChangeId, act: impl FnOnce(&mut Journal) -> T) -> Option<T> {
         self.lock().journals.get_mut(id).map(act)
     }
 
@@ -286,7 +281,7 @@ impl Fake {
     }
 
     /// Plays the script of one migration.
-    async fn play(self: Arc<Self>, id: ChangeId) {
+    pub(super) async fn play(self: Arc<Self>, id: ChangeId) {
         let Some(script) = self.with(&id, |j| j.script.clone()) else { return };
         for stage in BEFORE {
             if !self.enter(&id, &script, stage, Fact::Progress).await {
@@ -378,7 +373,11 @@ impl Fake {
         self.append(id, "preflight", Fact::TurnedBack { reason, violations: Vec::new() });
         sleep_ms(self.clock.as_ref(), 500).await;
         self.with(id, |j| j.status = Status::Serves);
-        self.append(id, "preflight", Fact::RolledBack { reason, violations: Vec::new(), offline_ms: 0 });
+        self.append(
+            id,
+            "preflight",
+            Fact::RolledBack { reason, violations: Vec::new(), endpoint: None, offline_ms: 0 },
+        );
         self.finish(id, 1).await;
     }
 
@@ -390,7 +389,7 @@ impl Fake {
         self.moved.send_modify(|n| *n += 1);
     }
 
-    fn view(&self, id: &ChangeId, journal: &Journal) -> View {
+    pub(super) fn view(&self, id: &ChangeId, journal: &Journal) -> View {
         let waits = journal.position == Position::AtGate && !journal.confirmed && !journal.cancel;
         View {
             id: id.clone(),
@@ -402,169 +401,4 @@ impl Fake {
             committed: journal.committed,
         }
     }
-}
-
-fn not_found(id: &ChangeId) -> Error {
-    Error::new(Kind::NotFound, Reason::MigrationNotFound, "no such migration").with("migration_id", id.as_str())
-}
-
-fn refused(reason: Reason) -> Error {
-    Error::new(Kind::FailedPrecondition, reason, "refused by the script")
-}
-
-/// A handle that is the port, so that the script can play in tasks of its own.
-#[derive(Clone, Debug)]
-pub struct Port(pub Arc<Fake>);
-
-#[async_trait]
-impl Migrations for Port {
-    async fn plan(&self, spec: &Spec) -> Result<Plan, Error> {
-        self.0.called("plan")?;
-        let script = self.0.lock().scripts.get(&spec.graph).cloned().unwrap_or_default();
-        let expected = subscription_svc::store::rows::Expected {
-            write_block_ms: Some(15_000),
-            offline_ms: Some(7_000),
-            total_ms: Some(80_000),
-        };
-        Ok(Plan {
-            usage_bytes: script.usage_bytes,
-            zone: "us-east-1b".to_owned(),
-            read_age_ms: 10,
-            expected,
-            violations: script.violations,
-            not_checked: Vec::new(),
-        })
-    }
-
-    async fn start(&self, start: &Start) -> Result<(), Error> {
-        let lost = self.0.called("start")?;
-        let known = self.0.with(&start.id, |j| j.tombstone);
-        let answer = match known {
-            Some(true) => Err(refused(Reason::Tombstone)),
-            Some(false) => Ok(()),
-            None => {
-                let journal = self.0.journal(start.spec.graph.clone());
-                match journal.script.refuse_start {
-                    Some(reason) => Err(refused(reason)),
-                    None => {
-                        self.0.lock().journals.insert(start.id.clone(), journal);
-                        tokio::spawn(Arc::clone(&self.0).play(start.id.clone()));
-                        Ok(())
-                    }
-                }
-            }
-        };
-        if lost { Err(away()) } else { answer }
-    }
-
-    async fn get(&self, id: &ChangeId) -> Result<View, Error> {
-        self.0.called("get")?;
-        let state = self.0.lock();
-        state.journals.get(id).map(|j| self.0.view(id, j)).ok_or_else(|| not_found(id))
-    }
-
-    async fn live(&self) -> Result<Vec<View>, Error> {
-        self.0.called("live")?;
-        let state = self.0.lock();
-        Ok(state.journals.iter().filter(|(_, j)| !j.ended).map(|(id, j)| self.0.view(id, j)).collect())
-    }
-
-    async fn watch(&self, follows: Vec<Follow>) -> Result<BoxStream<'static, Result<Message, Error>>, Error> {
-        self.0.called("watch")?;
-        let mut at: BTreeMap<ChangeId, usize> = BTreeMap::new();
-        for follow in follows {
-            if !self.0.lock().journals.contains_key(&follow.id) {
-                return Err(not_found(&follow.id));
-            }
-            at.insert(follow.id, follow.cursor.map_or(0, |c| c.parse().expect("our own cursor")));
-        }
-        let fake = Arc::clone(&self.0);
-        let moved = fake.moved.subscribe();
-        let state = (fake, moved, at, BTreeSet::new(), None::<Message>);
-        let stream = futures_util::stream::unfold(state, |(fake, mut moved, mut at, mut told, again)| async move {
-            if let Some(message) = again {
-                return Some((Ok(message), (fake, moved, at, told, None)));
-            }
-            loop {
-                moved.borrow_and_update();
-                if fake.lock().away {
-                    return None;
-                }
-                let next = next_message(&fake, &mut at, &mut told);
-                match next {
-                    Some(Ok((message, doubled))) => {
-                        let again = doubled.then(|| message.clone());
-                        return Some((Ok(message), (fake, moved, at, told, again)));
-                    }
-                    Some(Err(error)) => return Some((Err(error), (fake, moved, at, told, None))),
-                    None if moved.changed().await.is_err() => return None,
-                    None => {}
-                }
-            }
-        });
-        Ok(stream.boxed())
-    }
-
-    async fn confirm(&self, id: &ChangeId, gate_id: u64, store_epoch: i64) -> Result<(), Error> {
-        let lost = self.0.called("confirm")?;
-        assert_eq!(store_epoch, 1, "the epoch of the gate request is named (H19)");
-        let answer = self.0.with(id, |j| {
-            if j.confirmed && j.gate_id == gate_id {
-                return Ok(());
-            }
-            if j.position != Position::AtGate || j.gate_id != gate_id || j.cancel {
-                return Err(refused(Reason::GateMismatch));
-            }
-            j.confirmed = true;
-            j.position = Position::PastGate;
-            Ok(())
-        });
-        self.0.moved.send_modify(|n| *n += 1);
-        let answer = answer.unwrap_or_else(|| Err(not_found(id)));
-        if lost { Err(away()) } else { answer }
-    }
-
-    async fn cancel(&self, id: &ChangeId, _: &str, _: &str) -> Result<Canceled, Error> {
-        let lost = self.0.called("cancel")?;
-        let answer = self.0.with(id, |j| {
-            if j.tombstone {
-                return Ok(Canceled::Tombstone);
-            }
-            let back = j.direction == Direction::Undo;
-            if !back && (j.position >= Position::PastDetach || j.status == Status::Serves) {
-                return Err(refused(Reason::TooLateToCancel));
-            }
-            j.cancel = true;
-            Ok(Canceled::TurningBack)
-        });
-        let answer = answer.unwrap_or_else(|| {
-            let graph = GraphId::parse("kg0000000000000000").expect("well formed");
-            let mut journal = self.0.journal(graph);
-            journal.tombstone = true;
-            journal.ended = true;
-            journal.status = Status::Tombstone;
-            self.0.lock().journals.insert(id.clone(), journal);
-            Ok(Canceled::Tombstone)
-        });
-        self.0.moved.send_modify(|n| *n += 1);
-        if lost { Err(away()) } else { answer }
-    }
-}
-
-type Next = Result<(Message, bool), Error>;
-
-fn next_message(fake: &Fake, at: &mut BTreeMap<ChangeId, usize>, told: &mut BTreeSet<ChangeId>) -> Option<Next> {
-    let state = fake.lock();
-    for (id, seen) in at.iter_mut() {
-        let Some(journal) = state.journals.get(id) else { return Some(Err(not_found(id))) };
-        if let Some(event) = journal.events.get(*seen) {
-            *seen += 1;
-            let message = Message::Event { cursor: seen.to_string(), event: Box::new(event.clone()) };
-            return Some(Ok((message, journal.script.doubled)));
-        }
-        if journal.ended && told.insert(id.clone()) {
-            return Some(Ok((Message::Ended(id.clone()), false)));
-        }
-    }
-    None
 }

@@ -1,6 +1,7 @@
 //! The scripted volume-svc behind its gRPC contract, for tests of whole processes.
 
-use super::volume::{Fake, Port};
+use super::port::Port;
+use super::volume::Fake;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use std::sync::Arc;
@@ -33,6 +34,7 @@ pub async fn serve(fake: &Arc<Fake>, stop: &CancellationToken) -> String {
 #[derive(Debug)]
 struct Server(Port);
 
+#[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` takes")]
 fn refused(error: tiershift_core::Error) -> Status {
     to_status(&error)
 }
@@ -113,7 +115,7 @@ fn fact(fact: &Fact) -> Option<pb::migration_event::Fact> {
             reason: reason_to_proto(*reason).into(),
             violations: violations.iter().map(violation_to_proto).collect(),
         }),
-        Fact::RolledBack { reason, violations, offline_ms } => F::RolledBack(pb::RolledBack {
+        Fact::RolledBack { reason, violations, offline_ms, .. } => F::RolledBack(pb::RolledBack {
             reason: reason_to_proto(*reason).into(),
             violations: violations.iter().map(violation_to_proto).collect(),
             offline_ms: *offline_ms,

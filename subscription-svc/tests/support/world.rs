@@ -1,8 +1,9 @@
 //! One service in virtual time: store in memory, scripted volume-svc, simulated payments. It can be killed at any
 //! moment and started again over the same store, which is all that a crash leaves.
 
+use super::port::Port;
 use super::seed;
-use super::volume::{Fake, Port};
+use super::volume::Fake;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use subscription_core::access::{Gate, Mode};
@@ -166,11 +167,11 @@ impl World {
         let price =
             if succeeded { change.quote.terms.price_after_cents } else { change.quote.terms.price_before_cents };
         assert_eq!(subscription.price_cents, price);
-        self.check_events(&self.events(id).await);
+        Self::check_events(&self.events(id).await);
     }
 
     /// Invariant 11 over a public sequence, and that it tells the truth about writes at its ends.
-    pub fn check_events(&self, events: &[ChangeEvent]) {
+    pub fn check_events(events: &[ChangeEvent]) {
         let mut best: BTreeMap<Direction, u32> = BTreeMap::new();
         let mut at_ms = 0;
         for (event, seq) in events.iter().zip(1..) {

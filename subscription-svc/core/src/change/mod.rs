@@ -11,14 +11,16 @@
 //! back before the charge is definite (H21) or before the volume is back (H20); a payment between a serving graph
 //! and its gate (H37). A wish to cancel is a flag and not a state (H20).
 //!
-//! `event` and `effect` are its language, `step` the transitions, `attention` what a person must look at, `budget`
-//! how long each phase may take. The printed table of all (state, event) pairs is `tests/change_table.txt`.
+//! `event` and `effect` are its language; `step`, `volume` and `money` the transitions; `attention` what a person must
+//! look at; `budget` how long each phase may take. All (state, event) pairs are printed in `tests/change_table.txt`.
 
 mod attention;
 mod budget;
 mod effect;
 mod event;
+mod money;
 mod step;
+mod volume;
 
 pub use attention::{Attention, Cause};
 pub use budget::Phase;

@@ -1,5 +1,5 @@
 //! The transitions. One function per event, states in the order of the happy path; the compiler sees that no pair
-//! is forgotten.
+//! is forgotten. Those of money are in `money`, those that the volume brings in `volume`.
 //!
 //! Three answers to an event: it moves the change, it is *noted* (a repeat, or news that changes nothing), or it is
 //! refused with a type. A refused event changes nothing; what the caller does about it is in [`Refusal`].
@@ -37,7 +37,7 @@ pub enum Refusal {
     Restored,
 }
 
-type Outcome = Result<Step, Refusal>;
+pub(super) type Outcome = Result<Step, Refusal>;
 
 impl Change {
     /// Applies one event that has happened, whatever the change thinks of it: what cannot be true of it is put before
@@ -122,79 +122,6 @@ impl Change {
         }
     }
 
-    fn gate_requested(&self, gate_id: u64, usage_bytes: Option<i64>) -> Outcome {
-        if self.gate_id.is_some_and(|known| known >= gate_id) {
-            return Ok(self.same());
-        }
-        let asked = Self { gate_id: Some(gate_id), usage_bytes, confirmed: false, detached: false, ..*self };
-        match self.state {
-            State::Requested | State::Preparing if asked.turns_back() => Ok(asked.to(State::Preparing, vec![])),
-            State::Requested | State::Preparing => {
-                let charge = Self { charge: Charge::Owed, ..asked };
-                Ok(charge.to(State::Charging, vec![Effect::Charge]))
-            }
-            State::Charging | State::Gating => Ok(asked.same()),
-            // An operator's retry brought the migration back to its gate: the same closed gate answers the new id.
-            State::Moving => {
-                let effects = asked.owed();
-                Ok(Step { change: asked, effects })
-            }
-            State::Finalizing
-            | State::Succeeded
-            | State::Compensating
-            | State::Failed
-            | State::Canceled
-            | State::NeedsAttention => Err(Refusal::Contradiction),
-        }
-    }
-
-    fn charge_taken(&self) -> Outcome {
-        match (self.charge, self.state) {
-            (Charge::Taken, _) => Ok(self.same()),
-            (Charge::Owed | Charge::Unknown, State::Charging) => {
-                let taken = Self { charge: Charge::Taken, ..*self };
-                if taken.turns_back() {
-                    return Ok(taken.same());
-                }
-                Ok(taken.to(State::Gating, vec![Effect::CloseGate]))
-            }
-            (Charge::Owed | Charge::Unknown, State::Compensating) => {
-                Ok(Self { charge: Charge::Taken, ..*self }.give_back())
-            }
-            (Charge::None | Charge::Refused | Charge::Owed | Charge::Unknown, _) => Err(Refusal::Contradiction),
-        }
-    }
-
-    /// `withheld`: never sent. That contradicts an unknown outcome, which was sent.
-    fn charge_refused(&self, reason: Reason, withheld: bool) -> Outcome {
-        match (self.charge, self.state) {
-            (Charge::Refused, _) => Ok(self.same()),
-            (Charge::Unknown, _) if withheld => Err(Refusal::Contradiction),
-            (Charge::Owed | Charge::Unknown, State::Charging) => {
-                let refused = Self { charge: Charge::Refused, ..*self };
-                Ok(refused.turn_back(reason))
-            }
-            (Charge::Owed | Charge::Unknown, State::Compensating) => {
-                let refused = Self { charge: Charge::Refused, ..*self };
-                let why = self.failure.unwrap_or(reason);
-                Ok(refused.end(why, vec![]))
-            }
-            (Charge::None | Charge::Taken | Charge::Owed | Charge::Unknown, _) => Err(Refusal::Contradiction),
-        }
-    }
-
-    fn charge_unknown(&self) -> Outcome {
-        match self.charge {
-            Charge::Taken | Charge::Refused => Ok(self.same()),
-            Charge::None => Err(Refusal::Contradiction),
-            // A row of its own at the end of the queue, so that a cancel decided meanwhile is not behind it.
-            Charge::Owed | Charge::Unknown => {
-                let change = Self { charge: Charge::Unknown, ..*self };
-                Ok(Step { change, effects: vec![Effect::Charge] })
-            }
-        }
-    }
-
     fn gate_closed(&self) -> Outcome {
         match (self.state, self.gate) {
             (State::Gating, Gate::Open) if !self.turns_back() => {
@@ -220,191 +147,6 @@ impl Change {
             }
             (State::Moving, Some(_)) => Ok(self.same()),
             _ => Err(Refusal::Unwanted),
-        }
-    }
-
-    fn gate_confirmed(&self) -> Outcome {
-        match self.state {
-            State::Moving => Ok(Self { confirmed: true, ..*self }.same()),
-            State::Finalizing | State::Succeeded | State::Compensating | State::Failed | State::Canceled => {
-                Ok(self.same())
-            }
-            State::Requested | State::Preparing | State::Charging | State::Gating | State::NeedsAttention => {
-                Err(Refusal::Contradiction)
-            }
-        }
-    }
-
-    fn gate_refused(&self) -> Outcome {
-        match self.state {
-            // Nothing: the gate stays closed until the volume says where the graph serves (H10).
-            State::Moving
-            | State::Finalizing
-            | State::Succeeded
-            | State::Compensating
-            | State::Failed
-            | State::Canceled => Ok(self.same()),
-            State::Requested | State::Preparing | State::Charging | State::Gating | State::NeedsAttention => {
-                Err(Refusal::Contradiction)
-            }
-        }
-    }
-
-    fn offline(&self) -> Outcome {
-        match (self.state, self.gate) {
-            (State::Moving | State::Finalizing, Gate::Closed) => {
-                let change = Self { gate: Gate::Offline, confirmed: true, ..*self };
-                Ok(Step { change, effects: vec![Effect::SetGateOffline] })
-            }
-            (State::Moving | State::Finalizing, Gate::Offline) => Ok(self.same()),
-            _ => Err(Refusal::Contradiction),
-        }
-    }
-
-    fn detach_journalled(&self) -> Outcome {
-        match self.state {
-            State::Moving => Ok(Self { detached: true, confirmed: true, ..*self }.same()),
-            State::Finalizing => Ok(self.same()),
-            State::Requested
-            | State::Preparing
-            | State::Charging
-            | State::Gating
-            | State::Succeeded
-            | State::Compensating
-            | State::Failed
-            | State::Canceled
-            | State::NeedsAttention => Err(Refusal::Contradiction),
-        }
-    }
-
-    fn committed(&self) -> Outcome {
-        match self.state {
-            State::Moving => Ok(self.commit().to(State::Finalizing, vec![Effect::ApplyPlan])),
-            State::Finalizing | State::Succeeded => Ok(self.same()),
-            State::Requested
-            | State::Preparing
-            | State::Charging
-            | State::Gating
-            | State::Compensating
-            | State::Failed
-            | State::Canceled
-            | State::NeedsAttention => Err(Refusal::Contradiction),
-        }
-    }
-
-    fn opened(&self) -> Outcome {
-        match self.state {
-            State::Finalizing => Ok(self.succeed(vec![])),
-            State::Succeeded => Ok(self.same()),
-            State::Requested
-            | State::Preparing
-            | State::Charging
-            | State::Gating
-            | State::Moving
-            | State::Compensating
-            | State::Failed
-            | State::Canceled
-            | State::NeedsAttention => Err(Refusal::Contradiction),
-        }
-    }
-
-    fn handed_to_target(&self) -> Outcome {
-        match self.state {
-            State::Moving => Ok(self.commit().succeed(vec![Effect::ApplyPlan])),
-            State::Finalizing => Ok(self.succeed(vec![])),
-            State::Succeeded => Ok(self.same()),
-            State::Requested
-            | State::Preparing
-            | State::Charging
-            | State::Gating
-            | State::Compensating
-            | State::Failed
-            | State::Canceled
-            | State::NeedsAttention => Err(Refusal::Contradiction),
-        }
-    }
-
-    /// The source serves. This transaction opens the gate; money follows by rows of its own (H37).
-    fn rolled_back(&self, reason: Reason) -> Outcome {
-        match self.state {
-            State::Requested | State::Preparing | State::Charging | State::Gating | State::Moving => {
-                let back = Self { gate: Gate::Open, ..*self };
-                let why = self.turn_back.unwrap_or(reason);
-                Ok(match back.charge {
-                    Charge::None | Charge::Refused => back.end(why, vec![Effect::OpenGate]),
-                    Charge::Owed | Charge::Unknown => {
-                        let waiting = Self { failure: Some(why), ..back };
-                        waiting.to(State::Compensating, vec![Effect::OpenGate, Effect::Charge])
-                    }
-                    Charge::Taken => {
-                        let mut step = Self { failure: Some(why), ..back }.give_back();
-                        step.effects.insert(0, Effect::OpenGate);
-                        step
-                    }
-                })
-            }
-            State::Compensating | State::Failed | State::Canceled => Ok(self.same()),
-            State::Finalizing | State::Succeeded | State::NeedsAttention => Err(Refusal::Contradiction),
-        }
-    }
-
-    pub(super) fn stuck(&self, reason: Reason) -> Step {
-        // After the end only the clean-up is stuck: volume-svc's own alert tells of it.
-        if self.state.ended() || self.state == State::Compensating {
-            return self.same();
-        }
-        self.call_for_attention(Cause::Stuck, reason)
-    }
-
-    fn settle(&self) -> Outcome {
-        match self.state {
-            State::Succeeded | State::Compensating | State::Failed | State::Canceled => {
-                Ok(Self { settled: true, ..*self }.same())
-            }
-            State::Requested
-            | State::Preparing
-            | State::Charging
-            | State::Gating
-            | State::Moving
-            | State::Finalizing
-            | State::NeedsAttention => Err(Refusal::Contradiction),
-        }
-    }
-
-    fn back_done(&self, back: Back) -> Outcome {
-        match self.back(back) {
-            Return::None => Err(Refusal::Contradiction),
-            Return::Done => Ok(self.same()),
-            Return::Owed => {
-                let done = self.with_back(back, Return::Done);
-                if done.back_price == Return::Done && done.back_money == Return::Done {
-                    let why = self.failure.unwrap_or(Reason::UndoFailed);
-                    return Ok(done.end(why, vec![]));
-                }
-                Ok(done.same())
-            }
-        }
-    }
-
-    fn back_unknown(&self, back: Back) -> Outcome {
-        match self.back(back) {
-            Return::None => Err(Refusal::Contradiction),
-            Return::Done => Ok(self.same()),
-            Return::Owed => {
-                let effect = match back {
-                    Back::Price => Effect::RevertPrice,
-                    Back::Money => Effect::Refund,
-                };
-                Ok(Step { change: *self, effects: vec![effect] })
-            }
-        }
-    }
-
-    fn back_refused(&self, back: Back, reason: Reason) -> Outcome {
-        match self.back(back) {
-            Return::None => Err(Refusal::Contradiction),
-            Return::Done => Ok(self.same()),
-            Return::Owed => Ok(self.call_for_attention(Cause::BackRefused, reason)),
         }
     }
 
@@ -491,13 +233,13 @@ impl Change {
         Step { change: *self, effects: vec![] }
     }
 
-    fn to(self, state: State, effects: Vec<Effect>) -> Step {
+    pub(super) fn to(self, state: State, effects: Vec<Effect>) -> Step {
         Step { change: Self { state, ..self }, effects }
     }
 
     /// The change itself wants to go back. The state stays: only RolledBack leads out of it (H20). The first wish is
     /// the one that the end tells of.
-    fn turn_back(&self, reason: Reason) -> Step {
+    pub(super) fn turn_back(&self, reason: Reason) -> Step {
         if self.turns_back() {
             return self.same();
         }
@@ -506,23 +248,23 @@ impl Change {
     }
 
     /// Money is taken and the volume is back: price and money go back too, each under its own key (H23).
-    fn give_back(&self) -> Step {
+    pub(super) fn give_back(&self) -> Step {
         let change = Self { state: State::Compensating, back_price: Return::Owed, back_money: Return::Owed, ..*self };
         Step { change, effects: vec![Effect::RevertPrice, Effect::Refund] }
     }
 
-    fn commit(&self) -> Self {
+    pub(super) fn commit(&self) -> Self {
         let refused = self.cancel_requested && self.turning != Turning::No;
         Self { applied: true, confirmed: true, cancel_refused: self.cancel_refused || refused, ..*self }
     }
 
-    fn succeed(&self, mut effects: Vec<Effect>) -> Step {
+    pub(super) fn succeed(&self, mut effects: Vec<Effect>) -> Step {
         effects.extend([Effect::OpenGate, Effect::Notify(Notice::Ended)]);
         Self { gate: Gate::Open, ..*self }.to(State::Succeeded, effects)
     }
 
     /// The end of a change that did not succeed: by request, or for a reason.
-    fn end(&self, reason: Reason, mut effects: Vec<Effect>) -> Step {
+    pub(super) fn end(&self, reason: Reason, mut effects: Vec<Effect>) -> Step {
         effects.push(Effect::Notify(Notice::Ended));
         let by_request = self.cancel_requested && self.turn_back.is_none() && self.turning != Turning::Refused;
         let (state, failure) =
@@ -531,19 +273,19 @@ impl Change {
     }
 
     /// The same, for a change whose migration never was and never will be: there is nothing to settle.
-    fn end_unstarted(&self, reason: Reason) -> Step {
+    pub(super) fn end_unstarted(&self, reason: Reason) -> Step {
         let why = self.turn_back.unwrap_or(reason);
         Self { settled: true, ..*self }.end(why, vec![Effect::Calm])
     }
 
-    fn back(&self, back: Back) -> Return {
+    pub(super) fn back(&self, back: Back) -> Return {
         match back {
             Back::Price => self.back_price,
             Back::Money => self.back_money,
         }
     }
 
-    fn with_back(&self, back: Back, to: Return) -> Self {
+    pub(super) fn with_back(&self, back: Back, to: Return) -> Self {
         match back {
             Back::Price => Self { back_price: to, ..*self },
             Back::Money => Self { back_money: to, ..*self },

@@ -229,6 +229,11 @@ impl Store for Sqlite {
     async fn epoch(&self) -> Result<i64, Fault> {
         read::epoch(&mut *self.reader().await?).await
     }
+
+    async fn begin_epoch(&self) -> Result<i64, Fault> {
+        let mut writer = self.writer.acquire().await.map_err(away)?;
+        write::begin_epoch(&mut writer).await
+    }
 }
 
 /// What every reading function takes.

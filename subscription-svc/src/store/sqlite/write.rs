@@ -301,6 +301,12 @@ async fn access(db: &mut Connection, mut row: Access, nonce: i64) -> Result<(Rev
     Ok((Revision { version: row.record.revision, nonce }, row))
 }
 
+/// Begins a new epoch: one statement, so a transaction of its own.
+pub async fn begin_epoch(db: &mut Connection) -> Result<i64, Fault> {
+    let next = sqlx::query("UPDATE store_epoch SET epoch = epoch + 1 RETURNING epoch").fetch_one(db).await;
+    next.and_then(|row| row.try_get(0)).map_err(|error| Fault::Unknown(Box::new(error)))
+}
+
 fn json(value: &impl Serialize) -> Result<String, Fault> {
     serde_json::to_string(value).map_err(|error| Fault::Corrupt(error.to_string()))
 }
