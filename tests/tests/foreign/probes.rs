@@ -372,8 +372,9 @@ pub fn hold(probes: &[Probe], answers: &Value, summary: &Value) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     for probe in probes {
         if let Some(what) = probe.name.strip_prefix("before: ") {
-            let after = &answers[format!("after: {what}")];
-            assert_eq!(identities(&answers[&probe.name]), identities(after), "{what} was changed");
+            let (was, is) = (identities(&answers[&probe.name]), identities(&answers[format!("after: {what}")]));
+            assert!(!was.is_empty(), "{what} shows nothing that could change");
+            assert_eq!(was, is, "{what} was changed");
         }
     }
     two_faults_are_both_told(&answers["refused for two faults"]["refused"]);
