@@ -14,7 +14,7 @@ use tiershift_common::clock::Clock;
 use tiershift_core::UnixMs;
 use tiershift_core::event::ChangeEvent;
 use tiershift_core::ids::{ChangeId, VolumeId, WorkerId};
-use volume_core::fact::{Entry, Spec};
+use volume_core::fact::{Entry, Fact, Spec};
 use volume_core::item::{Cond, Index, Item, Key, Table, Write};
 use volume_core::settings::Settings;
 use volume_core::view::View;
@@ -46,6 +46,8 @@ pub struct Head {
     pub store_epoch: i64,
     /// What was asked for; none for a tombstone.
     pub spec: Option<Spec>,
+    /// Who asked for it, or for the cancel that left a tombstone.
+    pub requested_by: String,
     /// The glance.
     pub view: View,
     /// When it was accepted.
@@ -384,7 +386,15 @@ fn head_write(append: &Append, owner: &WorkerId, epoch: i64, event_id: &str, now
     }
     let key = keys::meta(&after.id);
     if before.seq == 0 {
-        let mut item = set.with("store_epoch", epoch).with("created_at", after.started_at.0);
+        let by = append.entries.iter().find_map(|e| match &e.fact {
+            Fact::Started { spec } => Some(spec.requested_by.as_str()),
+            Fact::Tombstone { by } => Some(by.as_str()),
+            _ => None,
+        });
+        let mut item = set
+            .with("store_epoch", epoch)
+            .with("created_at", after.started_at.0)
+            .with_opt("requested_by", by.filter(|text| !text.is_empty()));
         if let Some(spec) = &after.spec {
             item = item.with("graph_id", spec.graph.as_str()).with("spec", json(serde_json::to_string(spec))?);
         }
@@ -412,6 +422,7 @@ fn read_head(id: &ChangeId, item: &Item) -> Result<Head, ReadError> {
         fence: n("fence")?,
         store_epoch: n("store_epoch")?,
         spec,
+        requested_by: item.s("requested_by").unwrap_or_default().to_owned(),
         view: serde_json::from_str(view).map_err(|e| corrupt(&format!("view: {e}")))?,
         created_at: UnixMs(n("created_at")?),
         updated_at: UnixMs(n("updated_at")?),

@@ -15,8 +15,14 @@ use volume_core::fact::{Fact, Resume, Side, Spec};
 use volume_core::stage::Stage;
 use volume_core::view::Status;
 
-/// Most milliseconds that a tier may allow writes to be blocked: a day, against slips of units.
-const WRITE_BLOCK_MAX_MS: i64 = 86_400_000;
+/// Milliseconds after which turning back is weighed, as the contract allows them: a second to an hour.
+const WRITE_BLOCK_MS: std::ops::RangeInclusive<i64> = 1_000..=3_600_000;
+
+/// The same when the caller does not say.
+const WRITE_BLOCK_DEFAULT_MS: i64 = 300_000;
+
+/// Most bytes of a storage limit.
+const STORAGE_LIMIT_MAX: i64 = 1 << 60;
 
 /// A wish, or its faults noted.
 pub fn wish(fields: &mut Fields, spec: Option<pb::MigrationSpec>) -> Option<Wish> {
@@ -24,16 +30,19 @@ pub fn wish(fields: &mut Fields, spec: Option<pb::MigrationSpec>) -> Option<Wish
     let graph = fields.id("spec.graph_id", GraphId::parse(spec.graph_id));
     let source_tier = fields.optional_id("spec.source_tier", &spec.source_tier, TierName::parse);
     let target_tier = fields.id("spec.target_tier", TierName::parse(spec.target_tier));
-    let kind = fields.text("spec.target_instance_type", &spec.target_instance_type, 0..=60);
-    let limit = fields.range("spec.storage_limit_bytes", spec.storage_limit_bytes, 0..=i64::MAX);
-    let block = fields.range("spec.max_write_block_ms", spec.max_write_block_ms, 0..=WRITE_BLOCK_MAX_MS);
+    let kind = fields.text("spec.target_instance_type", &spec.target_instance_type, 0..=32);
+    let limit = fields.range("spec.storage_limit_bytes", spec.storage_limit_bytes, 0..=STORAGE_LIMIT_MAX);
+    let block = match spec.max_write_block_ms {
+        0 => Some(WRITE_BLOCK_DEFAULT_MS),
+        given => fields.range("spec.max_write_block_ms", given, WRITE_BLOCK_MS),
+    };
     Some(Wish {
         graph: graph?,
         source_tier: source_tier?,
         target_tier: target_tier?,
         target_instance_type: kind?,
         storage_limit_bytes: limit.filter(|l| *l > 0),
-        max_write_block_ms: block.filter(|b| *b > 0).unwrap_or(i64::MAX),
+        max_write_block_ms: block?,
     })
 }
 
@@ -94,6 +103,8 @@ pub fn migration(head: &Head, now: UnixMs) -> pb::Migration {
         snapshot(&view.safety_snapshot, pb::SnapshotPurpose::Safety),
         snapshot(&view.final_snapshot, pb::SnapshotPurpose::Final),
     ];
+    // Nothing was ever begun: it has no stage, no way and no events of a move.
+    let tombstone = view.status == Status::Tombstone;
     let gate_open = view.stage == Stage::Gate && view.direction == Direction::Forward && !view.gate_confirmed;
     pb::Migration {
         migration_id: head.id.to_string(),
@@ -104,8 +115,9 @@ pub fn migration(head: &Head, now: UnixMs) -> pb::Migration {
         target_instance_id: view.target.clone().unwrap_or_default(),
         source_tier: text(|s| s.source_tier.to_string()),
         target_tier: text(|s| s.target_tier.to_string()),
-        stage: stage(view.stage).into(),
+        stage: if tombstone { pb::MigrationStage::Unspecified } else { stage(view.stage) }.into(),
         direction: match view.direction {
+            _ if tombstone => common::Direction::Unspecified,
             Direction::Forward => common::Direction::Forward,
             Direction::Undo => common::Direction::Undo,
             Direction::Settle => common::Direction::Settle,
@@ -117,8 +129,8 @@ pub fn migration(head: &Head, now: UnixMs) -> pb::Migration {
         stuck_since_unix_ms: ms(view.stuck_since),
         gate_id: view.gate_id.map_or(0, seq),
         gate_deadline_unix_ms: ms(view.gate_deadline_at),
-        permille: i32::try_from(view.permille).unwrap_or(1_000),
-        eta_ms: Some(view.eta_ms),
+        permille: if tombstone { 0 } else { i32::try_from(view.permille).unwrap_or(1_000) },
+        eta_ms: (!tombstone).then_some(view.eta_ms),
         reads: match view.reads {
             Reads::Open => common::ReadState::Open,
             Reads::Closing => common::ReadState::Closing,
@@ -134,9 +146,9 @@ pub fn migration(head: &Head, now: UnixMs) -> pb::Migration {
         owner: head.owner.to_string(),
         fence: head.fence,
         store_epoch: head.store_epoch,
-        last_seq: seq(head.public_seq),
+        last_seq: if tombstone { 0 } else { seq(head.public_seq) },
         usage: None,
-        requested_by: text(|s| s.requested_by.clone()),
+        requested_by: head.requested_by.clone(),
         cancel_requested: view.reason == Some(Reason::CanceledByRequest),
         handed_over_side: pb::MigrationSide::Unspecified.into(),
         started_unix_ms: head.created_at.0,

@@ -21,6 +21,8 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
+use volume_core::fact::Fact;
+use volume_core::stage::Stage;
 
 /// Migrations that one stream may follow.
 const POSITIONS_MAX: usize = 200;
@@ -41,7 +43,10 @@ pub struct Position {
     head: Head,
     /// Last public sequence that it has.
     seq: u64,
+    /// Nothing more will follow.
     ended: bool,
+    /// The reader was told so.
+    told: bool,
 }
 
 /// A cursor's content: epoch and public sequence.
@@ -81,7 +86,7 @@ pub async fn positions(migrations: &Migrations, request: pb::WatchMigrationReque
             );
             return Err(Fault::from(error.with("migration_id", id.as_str())).into());
         }
-        positions.push(Position { id, head, seq, ended: false });
+        positions.push(Position { id, head, seq, ended: false, told: false });
     }
     Ok(positions)
 }
@@ -179,22 +184,24 @@ impl Follower {
             let cursor = scope.token(&(epoch, public.event.seq));
             self.send(id.as_str(), cursor, Payload::Event(event)).await.map_err(|Gone| Ended::Gone)?;
             self.positions[index].seq = public.event.seq;
-            let over =
-                matches!(public.entry.fact, volume_core::fact::Fact::Done | volume_core::fact::Fact::Tombstone { .. });
-            if over {
-                self.positions[index].ended = true;
-                let end = common::WatchEnd { kind: common::WatchEndKind::Terminal.into(), retry_after_ms: 0 };
-                let cursor = scope.token(&(epoch, public.event.seq));
-                self.send(id.as_str(), cursor, Payload::End(end)).await.map_err(|Gone| Ended::Gone)?;
-            }
+            let last = matches!(public.entry.fact, Fact::Done | Fact::Tombstone { .. });
+            self.positions[index].ended |= last;
+        }
+        // A reader that comes back behind the last event is told the end too.
+        let position = &mut self.positions[index];
+        position.ended |= position.head.done_at.is_some() && position.seq >= position.head.public_seq;
+        if position.ended && !position.told {
+            position.told = true;
+            let end = common::WatchEnd { kind: common::WatchEndKind::Terminal.into(), retry_after_ms: 0 };
+            let cursor = scope.token(&(epoch, position.seq));
+            self.send(id.as_str(), cursor, Payload::End(end)).await.map_err(|Gone| Ended::Gone)?;
+            return Ok(true);
         }
         Ok(!events.is_empty())
     }
 
     /// Milliseconds from the first release to this event; the head read at the start may be older than the release.
     fn offline_ms(&mut self, index: usize, public: &Public) -> i64 {
-        use volume_core::fact::Fact;
-        use volume_core::stage::Stage;
         let position = &mut self.positions[index];
         if matches!(public.entry.fact, Fact::Entered { stage: Stage::Release }) && position.head.offline_at.is_none() {
             position.head.offline_at = Some(public.entry.at);

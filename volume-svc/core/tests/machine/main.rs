@@ -14,6 +14,7 @@ mod world;
 mod happy;
 mod places;
 mod printed;
+mod properties;
 mod steps;
 mod table;
 mod text;

@@ -41,12 +41,17 @@ pub enum Shown {
     Gone,
 }
 
+/// How old a driver's last look at an agent may be when it decides.
+const LOOK_AGE_MS: i64 = 5_000;
+
 /// All of them.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
     pub calls: Vec<Rule>,
     /// Agents that do not answer, and since when.
     pub silent: BTreeMap<InstanceId, i64>,
+    /// Agents that answer again: from when to when they were silent.
+    pub heard_again: BTreeMap<InstanceId, (i64, i64)>,
     /// Every read of the volume shows this.
     pub volume: Option<Shown>,
     /// So many reads of the volume are so many milliseconds old.
@@ -76,6 +81,20 @@ impl Faults {
     /// The next call of that effect comes to this.
     pub fn once(&mut self, effect: &'static str, fate: Fate) {
         self.calls.push(Rule { effect, fate, times: 1 });
+    }
+
+    /// An agent answers again.
+    pub fn answers(&mut self, instance: &InstanceId, now: i64) {
+        if let Some(since) = self.silent.remove(instance) {
+            self.heard_again.insert(instance.clone(), (since, now));
+        }
+    }
+
+    /// For how long an agent was silent that a driver may take for silent now: its last look is a few seconds old.
+    pub fn silent_ms(&self, instance: &InstanceId, now: i64) -> i64 {
+        let past = self.heard_again.get(instance).filter(|(_, until)| now - until < LOOK_AGE_MS);
+        let now_ms = self.silent.get(instance).map_or(0, |since| now - since);
+        now_ms.max(past.map_or(0, |(since, until)| until - since))
     }
 
     /// The fate of a call that is made now.

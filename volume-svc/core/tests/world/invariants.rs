@@ -42,11 +42,16 @@ pub fn check(world: &World, m: &Migration, from: usize) -> Vec<String> {
 /// When an intent is decided.
 pub fn at_intent(world: &mut World, after: &Migration, effect: &Effect) {
     let result = match effect {
-        Effect::Detach { instance, .. } => i03_detach_has_its_preconditions(world, after, &instance.clone()),
+        Effect::Detach { instance, .. } => {
+            i03_detach_has_its_preconditions(world, after, instance).map_err(|why| format!("3: {why}"))
+        }
+        Effect::Terminate { instance, .. } => {
+            i15_nothing_that_holds_data_is_ended(world, after, instance).map_err(|why| format!("15: {why}"))
+        }
         _ => Ok(()),
     };
     if let Err(why) = result {
-        world.broken.push(format!("invariant 3: {why}"));
+        world.broken.push(format!("invariant {why}"));
     }
 }
 
@@ -55,9 +60,6 @@ pub fn at_call(world: &mut World, m: &Migration, effect: &Effect) {
     let result = match effect {
         Effect::Attach { .. } if m.place != Place::Free => {
             Err(format!("1: an attach is sent while the volume is established at {:?}", m.place))
-        }
-        Effect::Terminate { instance, .. } => {
-            i15_nothing_that_holds_data_is_ended(world, m, &instance.clone()).map_err(|why| format!("15: {why}"))
         }
         _ => Ok(()),
     };
@@ -211,7 +213,7 @@ fn i15_nothing_that_holds_data_is_ended(
         return Ok(());
     }
     let already = world.cloud.instances.get(instance).is_some_and(|i| i.life != Life::Running);
-    let silent = world.faults.silent.get(instance).is_some_and(|since| world.now - since >= 30_000);
+    let silent = world.faults.silent_ms(instance, world.now) >= 30_000;
     let target = m.target.as_ref().is_some_and(|t| t.instance == *instance) && m.opened_at.is_none();
     let never_open = world.hosts.get(instance).is_none_or(|h| h.door == Door::Shut);
     rule(already || (target && silent && never_open), || {
