@@ -258,3 +258,93 @@ fn changes(call: &Call) -> bool {
         );
     !reads
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+
+    use tempfile::TempDir;
+    use tiershift_common::clock::boottime_ms;
+
+    use super::*;
+    use crate::api::Answer;
+    use crate::api::ec2::{CreateVolume, DescribeVolumes};
+    use crate::{Config, seed};
+
+    fn state(folder: &TempDir) -> Arc<State> {
+        let clock = Scaled { origin_ms: 1_000_000, boot_ms: boottime_ms(), speed: 100 };
+        let mut sim = Sim::new(Config::default(), 1);
+        sim.advance(1_000_000);
+        let fleet = seed::plant(&mut sim).unwrap();
+        Arc::new(State::begin(clock, folder.path().join("cloud.json"), sim, fleet).unwrap())
+    }
+
+    fn saved(folder: &TempDir) -> Saved {
+        Saved::read(&folder.path().join("cloud.json")).unwrap().unwrap()
+    }
+
+    fn create() -> Call {
+        let zone = seed::ZONE_A.to_owned();
+        Call::CreateVolume(CreateVolume { availability_zone: zone, size_gib: Some(1), ..CreateVolume::default() })
+    }
+
+    /// Whether a call may be answered right now, once its latency is over.
+    async fn answerable_now(state: &State, called: &Called) -> bool {
+        let over = i64::try_from(called.at_ms + called.reply.latency_ms).unwrap();
+        state.clock.sleep_until(tiershift_core::UnixMs(over)).await;
+        tokio::select! {
+            biased;
+            answered = state.answerable(called) => answered.is_ok(),
+            () = std::future::ready(()) => false,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_change_is_in_the_file_before_it_is_answered() {
+        let folder = TempDir::new().unwrap();
+        let state = state(&folder);
+        let read = state.call(Call::DescribeVolumes(DescribeVolumes::default())).unwrap();
+        assert!(answerable_now(&state, &read).await, "a read waits for no save");
+        let called = state.call(create()).unwrap();
+        // Nobody saves yet.
+        assert!(!answerable_now(&state, &called).await);
+        assert_eq!(saved(&folder).cloud.now_ms(), 1_000_000, "as it began");
+        let keeping = Arc::clone(&state);
+        let keeper = thread::spawn(move || keeping.keep());
+        state.answerable(&called).await.unwrap();
+        let file = saved(&folder);
+        assert!(!file.stopped);
+        let Ok(Answer::CreateVolume(made)) = called.reply.answer else { panic!("{:?}", called.reply) };
+        let text = serde_json::to_string(&file.cloud.save().unwrap()).unwrap();
+        assert!(text.contains(&made.volume_id));
+        state.end(End::Stopped);
+        keeper.join().unwrap().unwrap();
+        assert!(saved(&folder).stopped);
+        assert!(matches!(state.call(create()), Err(ServerError::Broken)), "it has ended");
+    }
+
+    #[tokio::test]
+    async fn what_is_abandoned_stays_as_it_was_saved() {
+        let folder = TempDir::new().unwrap();
+        let state = state(&folder);
+        state.call(create()).unwrap();
+        state.end(End::Abandoned);
+        state.end(End::Stopped);
+        state.keep().unwrap();
+        let file = saved(&folder);
+        assert_eq!((file.cloud.now_ms(), file.stopped), (1_000_000, false));
+    }
+
+    #[test]
+    fn a_file_of_another_format_is_not_read() {
+        let folder = TempDir::new().unwrap();
+        drop(state(&folder));
+        let path = folder.path().join("cloud.json");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replacen("\"format\":1", "\"format\":2", 1)).unwrap();
+        assert!(matches!(Saved::read(&path), Err(ServerError::Unreadable { .. })));
+        fs::remove_file(&path).unwrap();
+        assert!(Saved::read(&path).unwrap().is_none());
+    }
+}
