@@ -5,6 +5,8 @@
 //! killed. One change is killed several times, at instants in the order in which they come. What "as if nothing had
 //! happened" means is `crash/aftermath.rs`; how a change is killed is `crash/victim.rs`.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a failed test is the report")]
+
 #[path = "crash/aftermath.rs"]
 mod aftermath;
 #[path = "crash/victim.rs"]

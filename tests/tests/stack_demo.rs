@@ -3,6 +3,9 @@
 //! What it must show: the order of events, the times of the blocked window, every refusal with all its violations, the
 //! ends of faults and cancels, the money, and the exact list of AWS calls that one change makes.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a failed test is the report")]
+
+#[allow(dead_code, reason = "shared with other tests, which use the rest")]
 #[path = "stack/stage.rs"]
 mod stage;
 

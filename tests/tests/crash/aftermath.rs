@@ -36,7 +36,7 @@ pub async fn as_if_nothing_had_happened(remains: Remains) {
     let serving = row.endpoint.expect("an endpoint").instance_id;
     assert_ne!(&serving, source, "the graph serves where it did");
 
-    the_cloud_agrees(remains_ledger(cloud).await, change_id);
+    the_cloud_agrees(&remains_ledger(cloud).await, change_id);
 
     let audit = workload::audit(cloud, graph).await.expect("an audit");
     assert!(audit.acknowledged > 0, "the customer wrote nothing");
@@ -61,7 +61,7 @@ async fn remains_ledger(cloud: &tiershift_dev::cloud::Cloud) -> Vec<Value> {
 
 /// By the cloud's own ledger: one snapshot per purpose, one instance launched, one detach from the source and one
 /// attach to the target that took effect, each however often it was asked for.
-fn the_cloud_agrees(ledger: Vec<Value>, change_id: &str) {
+fn the_cloud_agrees(ledger: &[Value], change_id: &str) {
     let done = |action: &str| -> Vec<&Value> {
         ledger.iter().filter(|e| e["action"] == action && e["outcome"] == "ok").collect()
     };

@@ -22,7 +22,7 @@ use tiershift_proto::subscription::v1::{ChangeTierRequest, ChangeTiming};
 const SPEED: u32 = 4;
 
 /// How long an instant may take to be reached, and the change to end, in real time.
-const BOUND: Duration = Duration::from_secs(240);
+const BOUND: Duration = Duration::from_mins(4);
 
 /// One kill.
 #[derive(Clone, Copy, Debug)]

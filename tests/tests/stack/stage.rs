@@ -12,7 +12,7 @@ use tiershift_proto::subscription::v1::{GetGraphRequest, Graph};
 use tokio::process::Command;
 
 /// Longest that a run may take, in real time.
-const BOUND: Duration = Duration::from_secs(180);
+const BOUND: Duration = Duration::from_mins(3);
 
 /// What a demo printed, and how it ended.
 #[derive(Debug)]
@@ -89,6 +89,17 @@ impl Stage {
 
     pub fn instance(&self, graph: &str) -> String {
         self.fleet.graphs.iter().find(|g| g.graph_id == graph).expect("a seeded graph").instance_id.clone()
+    }
+
+    pub fn volume_url(&self) -> String {
+        self.stack.volume_url.clone()
+    }
+
+    /// How many effects the cloud was asked for so far.
+    pub async fn ledger_now(&self) -> usize {
+        let page: Value = self.cloud().get("/sim/ledger?after=0&limit=100000").await.expect("the ledger");
+        let entries = page["entries"].as_array().expect("entries");
+        entries.iter().filter(|e| !e["action"].as_str().expect("a word").starts_with("Describe")).count()
     }
 
     pub fn cloud(&self) -> Cloud {
