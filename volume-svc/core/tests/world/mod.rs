@@ -346,7 +346,7 @@ impl World {
     /// An instance dies, by no call of ours.
     pub fn kill(&mut self, instance: &InstanceId) {
         if let Some(seen) = self.cloud.instances.get_mut(instance)
-            && seen.life != Life::Ended
+            && matches!(seen.life, Life::Booting | Life::Running)
         {
             self.version += 1;
             seen.life = Life::Ending;
