@@ -1,13 +1,12 @@
 //! The port of the scripted volume-svc: its calls, with the rules that the real one keeps.
 
-use super::volume::{Fake, away};
+use super::volume::Fake;
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use subscription_svc::migrations::{Canceled, Follow, Message, Migrations, Plan, Position, Spec, Start, Status, View};
-use tiershift_core::event::Direction;
 use tiershift_core::ids::{ChangeId, GraphId};
 use tiershift_core::{Error, Kind, Reason};
 
@@ -26,7 +25,7 @@ pub struct Port(pub Arc<Fake>);
 #[async_trait]
 impl Migrations for Port {
     async fn plan(&self, spec: &Spec) -> Result<Plan, Error> {
-        self.0.called("plan")?;
+        self.0.called("plan").await?;
         let script = self.0.lock().scripts.get(&spec.graph).cloned().unwrap_or_default();
         let expected = subscription_svc::store::rows::Expected {
             write_block_ms: Some(15_000),
@@ -44,7 +43,7 @@ impl Migrations for Port {
     }
 
     async fn start(&self, start: &Start) -> Result<(), Error> {
-        let lost = self.0.called("start")?;
+        let lost = self.0.called("start").await?;
         let known = self.0.with(&start.id, |j| j.tombstone);
         let answer = match known {
             Some(true) => Err(refused(Reason::Tombstone)),
@@ -60,23 +59,23 @@ impl Migrations for Port {
                 }
             }
         };
-        if lost { Err(away()) } else { answer }
+        self.0.answer(answer, lost).await
     }
 
     async fn get(&self, id: &ChangeId) -> Result<View, Error> {
-        self.0.called("get")?;
-        let state = self.0.lock();
-        state.journals.get(id).map(|j| self.0.view(id, j)).ok_or_else(|| not_found(id))
+        let lost = self.0.called("get").await?;
+        let view = self.0.with(id, |j| self.0.view(id, j)).ok_or_else(|| not_found(id));
+        self.0.answer(view, lost).await
     }
 
     async fn live(&self) -> Result<Vec<View>, Error> {
-        self.0.called("live")?;
+        self.0.called("live").await?;
         let state = self.0.lock();
         Ok(state.journals.iter().filter(|(_, j)| !j.ended).map(|(id, j)| self.0.view(id, j)).collect())
     }
 
     async fn watch(&self, follows: Vec<Follow>) -> Result<BoxStream<'static, Result<Message, Error>>, Error> {
-        self.0.called("watch")?;
+        self.0.called("watch").await?;
         let mut at: BTreeMap<ChangeId, usize> = BTreeMap::new();
         for follow in follows {
             if !self.0.lock().journals.contains_key(&follow.id) {
@@ -112,7 +111,7 @@ impl Migrations for Port {
     }
 
     async fn confirm(&self, id: &ChangeId, gate_id: u64, store_epoch: i64) -> Result<(), Error> {
-        let lost = self.0.called("confirm")?;
+        let lost = self.0.called("confirm").await?;
         assert_eq!(store_epoch, 1, "the epoch of the gate request is named (H19)");
         let answer = self.0.with(id, |j| {
             if j.confirmed && j.gate_id == gate_id {
@@ -127,17 +126,21 @@ impl Migrations for Port {
         });
         self.0.moved.send_modify(|n| *n += 1);
         let answer = answer.unwrap_or_else(|| Err(not_found(id)));
-        if lost { Err(away()) } else { answer }
+        if answer.is_ok() {
+            let now = self.0.clock.now();
+            self.0.lock().confirmed_at.entry(id.clone()).or_insert(now);
+        }
+        self.0.answer(answer, lost).await
     }
 
     async fn cancel(&self, id: &ChangeId, _: &str, _: &str) -> Result<Canceled, Error> {
-        let lost = self.0.called("cancel")?;
+        let lost = self.0.called("cancel").await?;
         let answer = self.0.with(id, |j| {
             if j.tombstone {
                 return Ok(Canceled::Tombstone);
             }
-            let back = j.direction == Direction::Undo;
-            if !back && (j.position >= Position::PastDetach || j.status == Status::Serves) {
+            // Turning back, or ended at its source.
+            if !j.back && (j.position >= Position::PastDetach || j.status == Status::Serves) {
                 return Err(refused(Reason::TooLateToCancel));
             }
             j.cancel = true;
@@ -153,7 +156,7 @@ impl Migrations for Port {
             Ok(Canceled::Tombstone)
         });
         self.0.moved.send_modify(|n| *n += 1);
-        if lost { Err(away()) } else { answer }
+        self.0.answer(answer, lost).await
     }
 }
 

@@ -78,6 +78,8 @@ pub(super) struct Journal {
     pub(super) gate_until: UnixMs,
     pub(super) confirmed: bool,
     pub(super) cancel: bool,
+    /// It goes, or went, back to its source.
+    pub(super) back: bool,
     pub(super) committed: bool,
     pub(super) resume: Option<Resume>,
     pub(super) tombstone: bool,
@@ -93,7 +95,19 @@ pub(super) struct State {
     /// The answer is lost after the call was done.
     pub(super) lossy: BTreeMap<&'static str, u32>,
     pub(super) calls: BTreeMap<&'static str, u32>,
+    /// When each confirmation was accepted.
+    pub(super) confirmed_at: BTreeMap<ChangeId, UnixMs>,
+    /// Every call takes up to so many milliseconds, and which one takes how many.
+    pub(super) latency: (i64, u64),
     pub(super) away: bool,
+}
+
+/// The next of a sequence of random numbers (SplitMix64).
+pub fn next(seed: u64) -> u64 {
+    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
 /// The fake.
@@ -122,6 +136,16 @@ impl Fake {
     /// What a graph's next migration does.
     pub fn script(&self, graph: &GraphId, script: Script) {
         self.lock().scripts.insert(graph.clone(), script);
+    }
+
+    /// Every call takes up to so many milliseconds.
+    pub fn latency(&self, most_ms: i64, seed: u64) {
+        self.lock().latency = (most_ms, seed);
+    }
+
+    /// When the gate's confirmation was accepted.
+    pub fn confirmed_at(&self, id: &ChangeId) -> Option<UnixMs> {
+        self.lock().confirmed_at.get(id).copied()
     }
 
     /// Whether it answers at all.
@@ -169,6 +193,16 @@ impl Fake {
         self.moved.send_modify(|n| *n += 1);
     }
 
+    /// The same, if it is stuck.
+    pub fn resume_if_stuck(&self, id: &ChangeId, how: Resume) {
+        self.with(id, |j| {
+            if j.status == Status::Stuck {
+                j.resume = Some(how);
+            }
+        });
+        self.moved.send_modify(|n| *n += 1);
+    }
+
     /// A migration of ours that no change asked for: running, at a position.
     pub fn orphan(&self, id: &ChangeId, graph: &GraphId, position: Position) {
         let mut journal = self.journal(graph.clone());
@@ -194,6 +228,7 @@ impl Fake {
             gate_until: UnixMs(0),
             confirmed: false,
             cancel: false,
+            back: false,
             committed: false,
             resume: None,
             tombstone: false,
@@ -201,8 +236,22 @@ impl Fake {
         }
     }
 
+    /// Half of a call's time passes on its way there, half on the way back.
+    async fn travel(&self) {
+        let ms = {
+            let mut state = self.lock();
+            let (most_ms, seed) = state.latency;
+            state.latency.1 = next(seed);
+            most_ms * i64::from(u8::try_from(seed >> 56).expect("a byte")) / 512
+        };
+        if ms > 0 {
+            sleep_ms(self.clock.as_ref(), ms).await;
+        }
+    }
+
     /// Counts a call; whether it is away, silent, or its answer will be lost.
-    pub(super) fn called(&self, call: &'static str) -> Result<bool, Error> {
+    pub(super) async fn called(&self, call: &'static str) -> Result<bool, Error> {
+        self.travel().await;
         let mut state = self.lock();
         *state.calls.entry(call).or_default() += 1;
         let counted = |left: Option<&mut u32>| match left {
@@ -216,6 +265,12 @@ impl Fake {
             return Err(away());
         }
         Ok(counted(state.lossy.get_mut(call)))
+    }
+
+    /// The way back of an answer; `lost` is told nobody.
+    pub(super) async fn answer<T>(&self, answer: Result<T, Error>, lost: bool) -> Result<T, Error> {
+        self.travel().await;
+        if lost { Err(away()) } else { answer }
     }
 
     fn append(&self, id: &ChangeId, stage: &str, fact: Fact) {
@@ -358,7 +413,10 @@ impl Fake {
                 true
             }
             Some(Resume::HandOver(side)) => {
-                self.with(id, |j| j.status = Status::Serves);
+                self.with(id, |j| {
+                    j.status = Status::Serves;
+                    j.back = side == Side::Source;
+                });
                 let endpoint = endpoint("i-0123456789abcdef1", "10.0.0.10", "us-east-1b", self.clock.now());
                 self.append(id, "attach", Fact::HandedOver { side, endpoint });
                 self.finish(id, 1).await;
@@ -369,7 +427,10 @@ impl Fake {
     }
 
     async fn back(&self, id: &ChangeId, reason: Reason) {
-        self.with(id, |j| j.direction = Direction::Undo);
+        self.with(id, |j| {
+            j.direction = Direction::Undo;
+            j.back = true;
+        });
         self.append(id, "preflight", Fact::TurnedBack { reason, violations: Vec::new() });
         sleep_ms(self.clock.as_ref(), 500).await;
         self.with(id, |j| j.status = Status::Serves);

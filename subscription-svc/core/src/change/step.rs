@@ -200,6 +200,10 @@ impl Change {
         }
         match self.state {
             State::Finalizing => denied.same(),
+            // There is a migration, though nobody here had heard of its start: it must be followed.
+            State::Requested => {
+                Self { state: State::Preparing, ..denied }.call_for_attention(Cause::Contradiction, reason)
+            }
             _ => denied.call_for_attention(Cause::Contradiction, reason),
         }
     }
