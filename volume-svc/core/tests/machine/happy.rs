@@ -71,7 +71,7 @@ fn a_source_whose_group_is_at_its_smallest_size_goes_back_to_the_pool() {
 #[test]
 fn writes_are_blocked_and_the_volume_is_offline_for_seconds() {
     let mut run = Run::start(&Setup::idle_target());
-    assert_eq!(run.to_end(), Ended::Moved);
+    assert_eq!(run.finish(), Ended::Moved);
     let m = run.state();
     let opened_at = m.opened_at.expect("it opened");
     let blocked_ms = opened_at.since(m.gate.as_ref().expect("a gate").confirmed_at.expect("confirmed"));

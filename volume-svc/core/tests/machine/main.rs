@@ -16,5 +16,6 @@ mod places;
 mod printed;
 mod properties;
 mod steps;
+mod stories;
 mod table;
 mod text;

@@ -6,7 +6,7 @@
 use crate::places;
 use crate::world::driver::{Ended, Run, Step};
 use crate::world::faults::Fate;
-use crate::world::fixture::{self, Setup};
+use crate::world::fixture::{self, Durations, Setup};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use std::collections::BTreeMap;
@@ -191,12 +191,12 @@ fn live(life: &Life) -> (Run, Ended) {
         let more = life.faults.range(n..).next().is_some();
         match step {
             Step::Over => {
-                let ended = run.to_end();
+                let ended = run.finish();
                 return (run, ended);
             }
             // What strikes a stuck one (a take-over, a cancel) is drawn too.
             Step::Idle if !more && passing.silent.is_empty() && passing.foreign.is_none() => {
-                let ended = run.to_end();
+                let ended = run.finish();
                 return (run, ended);
             }
             _ => {}
@@ -207,9 +207,9 @@ fn live(life: &Life) -> (Run, Ended) {
 /// What an operator does: mends the world and says "retry".
 fn mend(run: &mut Run) -> Ended {
     run.world.faults = crate::world::faults::Faults::default();
-    run.world.durations = crate::world::fixture::Durations::default();
+    run.world.durations = Durations::default();
     run.request(|machine| machine.resume(Resume::Retry, "op_a", "mended")).expect("it is stuck");
-    run.to_end()
+    run.finish()
 }
 
 /// Whether the world could be mended at all.

@@ -125,7 +125,7 @@ fn every_step_of_the_way_forward_survives_every_upset() {
                 let mut run = at_intent(&start, n + 1, name);
                 run.note = format!("{how:?} at {name}, intent {}", n + 1);
                 upset(&mut run, how);
-                let ended = run.to_end();
+                let ended = run.finish();
                 assert_eq!(ended, Ended::Moved, "{}", run.describe());
             }
         }
@@ -179,7 +179,7 @@ fn fail(run: &mut Run, name: &'static str, fate: Fate, expected: Fails) {
                 run.world.faults.calls.clear();
             }
             Step::Idle => break Ended::Stuck(run.state().stuck.as_ref().expect("idle is stuck").reason),
-            Step::Over => break run.to_end(),
+            Step::Over => break run.finish(),
             _ => {}
         }
     };
@@ -190,7 +190,7 @@ fn fail(run: &mut Run, name: &'static str, fate: Fate, expected: Fails) {
             assert_eq!(ended, Ended::Stuck(reason), "{}", run.describe());
             run.world.faults.calls.clear();
             run.request(|machine| machine.resume(Resume::Retry, "op_a", "mended")).expect("it is stuck");
-            assert_eq!(run.to_end(), Ended::Moved, "{}", run.describe());
+            assert_eq!(run.finish(), Ended::Moved, "{}", run.describe());
         }
     }
 }
@@ -239,7 +239,7 @@ fn turned_back() -> Vec<Run> {
         runs.push(run);
     }
     let mut lying = Run::start(&places::brief(Setup::idle_target()));
-    lying.note = "a target that answers something else".to_owned();
+    "a target that answers something else".clone_into(&mut lying.note);
     lying.world.faults.probe_lies.insert(crate::world::fixture::idle(1));
     lying.until("its way back", |run| run.state().direction == Direction::Undo);
     runs.push(lying);
@@ -251,7 +251,7 @@ fn intents_back(run: &Run) -> (Vec<(usize, &'static str)>, Ended) {
     let mut run = run.clone();
     let from = run.world.store.entries.len();
     let open = run.state().open.clone();
-    let ended = run.to_end();
+    let ended = run.finish();
     let mut intents: Vec<(usize, &'static str)> =
         open.into_iter().map(|o| (usize::try_from(o.n).expect("small"), o.effect.name())).collect();
     intents.extend(run.world.store.entries[from..].iter().filter_map(|e| match &e.fact {
@@ -274,7 +274,7 @@ fn every_step_of_every_way_back_survives_every_upset() {
                 let mut run = at_intent(&start, n, name);
                 run.note = format!("{how:?} at {name}, intent {n}, after: {}", start.note);
                 upset(&mut run, how);
-                let ended = run.to_end();
+                let ended = run.finish();
                 assert_eq!(ended, expected, "{}", run.describe());
                 steps += 1;
             }

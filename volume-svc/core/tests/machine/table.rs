@@ -120,11 +120,11 @@ fn label(event: Event) -> String {
 }
 
 /// A request by another process: what was answered.
-fn ask(run: &mut Run, decide: &dyn Fn(&Machine) -> Result<Granted, Refused>) -> Option<String> {
+fn ask(run: &mut Run, decide: &dyn Fn(&Machine) -> Result<Granted, Refused>) -> String {
     match run.request(decide) {
-        Ok(Granted::Append(facts)) => Some(format!("{}; ", text::facts(&facts))),
-        Ok(Granted::Already) => Some("already; ".to_owned()),
-        Err(refused) => Some(format!("{}; ", refused.reason)),
+        Ok(Granted::Append(facts)) => format!("{}; ", text::facts(&facts)),
+        Ok(Granted::Already) => "already; ".to_owned(),
+        Err(refused) => format!("{}; ", refused.reason),
     }
 }
 
@@ -143,17 +143,17 @@ fn happen(run: &mut Run, event: Event) -> Option<String> {
             run.world.now += 86_400_000;
             run.crash();
         }
-        Event::Cancel => return ask(run, &|m| m.cancel("user_a")),
+        Event::Cancel => return Some(ask(run, &|m| m.cancel("user_a"))),
         Event::ConfirmRight => {
             // Only behind its own closed gate does the other service confirm.
             if matches!(run.machine.confirm_gate(gate, at), Ok(Granted::Append(_))) {
                 run.world.gate = Gate::Closed(now);
             }
-            return ask(run, &|m| m.confirm_gate(gate, at));
+            return Some(ask(run, &|m| m.confirm_gate(gate, at)));
         }
-        Event::ConfirmWrong => return ask(run, &|m| m.confirm_gate(gate + 1, at)),
-        Event::Retry => return ask(run, &|m| m.resume(Resume::Retry, "op", "n")),
-        Event::GoForward => return ask(run, &|m| m.resume(Resume::GoForward, "op", "n")),
+        Event::ConfirmWrong => return Some(ask(run, &|m| m.confirm_gate(gate + 1, at))),
+        Event::Retry => return Some(ask(run, &|m| m.resume(Resume::Retry, "op", "n"))),
+        Event::GoForward => return Some(ask(run, &|m| m.resume(Resume::GoForward, "op", "n"))),
         // Verified by its caller: only where the world agrees it may be granted, so only refusals are asked for here.
         Event::HandOver(side) => {
             return match run.machine.hand_over(side, "op", "n") {

@@ -12,8 +12,8 @@ pub fn effect(effect: &Effect) -> String {
         | Effect::Drain { instance, .. }
         | Effect::Resume { instance }
         | Effect::Release { instance }
-        | Effect::Adopt { instance } => format!("{name} {}", word(instance)),
-        Effect::Terminate { instance, decrement: true, .. } => format!("{name} {}", word(instance)),
+        | Effect::Adopt { instance }
+        | Effect::Terminate { instance, decrement: true, .. } => format!("{name} {}", word(instance)),
         Effect::Terminate { instance, decrement: false, .. } => format!("{name} {} (replaced)", word(instance)),
         Effect::Detach { instance, device }
         | Effect::Attach { instance, device }

@@ -313,6 +313,18 @@ impl Cloud {
         }
     }
 
+    /// An operator attaches the volume by hand.
+    pub fn put(&mut self, instance: &InstanceId, device: &str) {
+        self.volume.attachments = vec![Attachment {
+            instance: instance.clone(),
+            device: device.to_owned(),
+            state: AttachmentState::Attached,
+            delete_on_termination: false,
+        }];
+        let now = self.volume.past.last().map_or(0, |(at, _)| *at);
+        self.remember(now);
+    }
+
     pub fn keep(&mut self, instance: &InstanceId, device: &str) -> Result<Done, Trouble> {
         let here = self.find(instance, device).ok_or(Trouble::NotFound)?;
         here.delete_on_termination = false;

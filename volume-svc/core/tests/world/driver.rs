@@ -252,7 +252,7 @@ impl Run {
     }
 
     /// Runs to an end: done, or stuck.
-    pub fn to_end(&mut self) -> Ended {
+    pub fn finish(&mut self) -> Ended {
         loop {
             match self.step() {
                 Step::Over => return self.ended(),

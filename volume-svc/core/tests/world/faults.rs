@@ -64,6 +64,8 @@ pub struct Faults {
     pub adopt_fails: BTreeSet<InstanceId>,
     /// Agents whose mount never ends.
     pub adopt_hangs: BTreeSet<InstanceId>,
+    /// Agents that run another version of the engine.
+    pub other_engine: BTreeSet<InstanceId>,
     /// Engines that answer something else than they should.
     pub probe_lies: BTreeSet<InstanceId>,
     /// Rows of the registries that a foreign writer keeps (by key): every write of ours to them is refused.

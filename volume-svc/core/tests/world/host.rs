@@ -112,17 +112,17 @@ impl Host {
     }
 
     /// True: a job has begun.
-    pub fn release(&mut self) -> Result<bool, Trouble> {
+    pub fn release(&mut self) -> bool {
         match self.state {
-            AgentState::Releasing | AgentState::Released => Ok(false),
+            AgentState::Releasing | AgentState::Released => false,
             AgentState::Adopting | AgentState::Failed if !self.mounted => {
                 self.state = AgentState::Released;
-                Ok(false)
+                false
             }
             _ => {
                 self.door = Door::Shut;
                 self.state = AgentState::Releasing;
-                Ok(true)
+                true
             }
         }
     }

@@ -110,6 +110,11 @@ fn i03_detach_has_its_preconditions(
     rule(ended || released, || "the agent has not released it".to_owned())?;
     let safety = after.safety.as_ref().and_then(|id| world.cloud.snapshots.get(id));
     rule(safety.is_some_and(|s| s.state == SnapshotState::Completed), || "no completed safety snapshot".to_owned())?;
+    // The final snapshot is a restore point without loss: nothing that was acknowledged is younger.
+    let image = after.last.as_ref().and_then(|id| world.cloud.snapshots.get(id)).map(|s| &s.image);
+    let whole =
+        image.is_some_and(|i| world.acknowledged.iter().all(|w| i.contains(&w.write) || world.died.contains(&w.write)));
+    rule(whole, || "the final snapshot lacks acknowledged writes".to_owned())?;
     let first = !after.devices_used.iter().any(|(on, _)| on == instance);
     rule(!first || (after.target.is_some() && after.target_ready), || "no ready target".to_owned())
 }

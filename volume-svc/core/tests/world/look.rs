@@ -111,8 +111,13 @@ impl World {
             zone: instance.map(|_| fixture::zone()),
             private_ip: instance.map(|i| i.ip.clone()),
             data_volumes: u32::from(self.cloud.volume.attachments.iter().any(|a| a.instance == *id)),
-            engine: (running && self.hosts.contains_key(id) && !self.faults.silent.contains_key(id))
-                .then(fixture::engine),
+            engine: (running && self.hosts.contains_key(id) && !self.faults.silent.contains_key(id)).then(|| {
+                let mut engine = fixture::engine();
+                if self.faults.other_engine.contains(id) {
+                    "8".clone_into(&mut engine.format);
+                }
+                engine
+            }),
         }
     }
 

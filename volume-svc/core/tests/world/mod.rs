@@ -79,7 +79,6 @@ pub enum Gate {
 pub struct Acknowledged {
     pub write: u64,
     pub at: i64,
-    pub on: InstanceId,
 }
 
 /// Everything.
@@ -213,10 +212,10 @@ impl World {
             Gate::Closed(at) => self.now - at < STRAGGLE_MS,
         };
         if admitted {
-            for (instance, host) in &mut self.hosts {
+            for host in self.hosts.values_mut() {
                 let write = u64::try_from(self.acknowledged.len()).expect("few") + 1;
                 if host.write(write, &mut self.cloud.volume) {
-                    self.acknowledged.push(Acknowledged { write, at: self.now, on: instance.clone() });
+                    self.acknowledged.push(Acknowledged { write, at: self.now });
                 }
             }
         }
@@ -291,7 +290,7 @@ impl World {
             }
             Effect::Resume { instance } => self.host(instance, call.fence)?.resume(),
             Effect::Release { instance } => {
-                if self.host(instance, call.fence)?.release()? {
+                if self.host(instance, call.fence)?.release() {
                     self.after(self.durations.release, Happening::Released(instance.clone()));
                 }
                 Ok(Done::Accepted)
