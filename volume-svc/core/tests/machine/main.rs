@@ -13,8 +13,12 @@ mod world;
 
 mod happy;
 mod places;
+mod plan;
 mod printed;
+mod progress;
 mod properties;
+mod registry;
+mod requests;
 mod steps;
 mod stories;
 mod table;
