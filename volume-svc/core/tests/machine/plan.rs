@@ -322,10 +322,13 @@ fn our_own_lock_and_row_do_not_count() {
     assert_eq!(judge(&other, &facts).violations[0].reason, Reason::ChangeActive);
 }
 
+/// What a failed read leaves out.
+type Forget = fn(&mut Facts);
+
 #[test]
 fn what_could_not_be_read_is_no_violation_and_not_clean() {
     // Each read that may fail, with what is then missing.
-    let unreadable: [(Reason, fn(&mut Facts)); 5] = [
+    let unreadable: [(Reason, Forget); 5] = [
         (Reason::GraphNotFound, |f| {
             f.graph = None;
             f.volume = None;
