@@ -13,6 +13,7 @@ use support::volume::{Resume, Script};
 use support::world::World;
 use support::{seed, world};
 use tiershift_core::Reason;
+use tiershift_core::catalogue::{Catalogue, Tier};
 use tiershift_core::event::{Source, Writes};
 use tiershift_core::ids::{ChangeId, OrgId};
 
@@ -190,6 +191,9 @@ async fn a_cancel_works_until_the_detach_and_not_after() {
         }
         if seconds <= 63 {
             assert_eq!(change.machine.state, State::Canceled, "{seconds} s");
+            // It waits behind nothing, not even behind the lease that the gate waits for.
+            let took = change.ended.expect("ended").since(change.accepted) - seconds * 1_000;
+            assert!(took < 5_000, "{seconds} s: {took} ms");
         }
         world.check_at_rest(&id).await;
     }
@@ -257,6 +261,58 @@ async fn data_that_grew_stops_the_change_before_its_charge() {
     assert_eq!((change.machine.state, change.machine.failure), (State::Failed, Some(Reason::StorageExceedsLimit)));
     assert_eq!(change.measured.violations.len(), 1, "the reader learns why");
     assert!(world.sim.book().entries(&id).is_empty(), "H28: nothing was taken");
+    world.check_at_rest(&id).await;
+}
+
+fn catalogue(change: impl Fn(&mut Tier)) -> Catalogue {
+    let mut tiers = Catalogue::default().tiers().to_vec();
+    tiers.iter_mut().filter(|t| t.name.as_str() == "ladybug-large").for_each(change);
+    Catalogue::new(tiers).expect("a catalogue")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_price_that_changed_since_the_acceptance_takes_no_money() {
+    let mut world = World::start().await;
+    world.graph(1).await;
+    let id = world.change(1).await.id;
+    world.until(&id, "preparing", |c| c.machine.state == State::Preparing).await;
+    world.restart_with(catalogue(|tier| tier.price_cents += 1)).await;
+    let change = world.ended(&id).await;
+    assert_eq!((change.machine.state, change.machine.failure), (State::Failed, Some(Reason::PriceChanged)));
+    let fault = change.measured.violations.first().expect("the reader learns why");
+    assert_eq!((fault.limit, fault.actual), (Some(24_900), Some(24_901)));
+    assert!(world.sim.book().entries(&id).is_empty(), "H28: nothing was taken");
+    world.check_at_rest(&id).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_fails_at_the_gate_gives_the_money_back() {
+    let mut world = World::start().await;
+    let graph = world.graph(1).await;
+    let id = world.change(1).await.id;
+    world.until(&id, "the charge", |c| c.machine.charge == Charge::Taken).await;
+    world.restart_with(catalogue(|tier| tier.storage_limit_bytes = 1)).await;
+    let change = world.ended(&id).await;
+    assert_eq!((change.machine.state, change.machine.failure), (State::Failed, Some(Reason::StorageExceedsLimit)));
+    assert_eq!(change.measured.gate_closed, None);
+    assert_eq!(world.sim.book().entries(&id).len(), 3, "H28: the check at the gate compensates");
+    assert!(world.writable(&graph));
+    world.check_at_rest(&id).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gate_is_not_closed_for_a_migration_that_is_about_to_give_up() {
+    let world = World::start().await;
+    let graph = world.graph(1).await;
+    world.volume.script(&graph, Script { gate_ms: 150_000, ..Script::default() });
+    let id = world.change(1).await.id;
+    world.until(&id, "the charge", |c| c.machine.charge == Charge::Taken).await;
+    world.volume.away(true);
+    world.pass(95_000).await;
+    world.volume.away(false);
+    let change = world.ended(&id).await;
+    assert_eq!((change.machine.state, change.machine.failure), (State::Failed, Some(Reason::GateTimeout)));
+    assert_eq!(change.measured.gate_closed, None, "H10: less than 60 s were left");
     world.check_at_rest(&id).await;
 }
 
@@ -329,9 +385,10 @@ async fn an_outage_of_volume_svc_is_waited_out_and_a_closed_gate_stays_closed() 
 
 #[tokio::test(start_paused = true)]
 async fn old_news_starts_no_charge() {
-    // subscription-svc sleeps while the gate is requested and times out (H22).
+    // subscription-svc sleeps while the gate is requested and times out (H22), and hears of it event by event.
     let mut world = World::start().await;
     world.graph(1).await;
+    world.volume.lag(3_000);
     let id = world.change(1).await.id;
     world.until(&id, "preparing", |c| c.machine.state == State::Preparing).await;
     world.kill().await;

@@ -7,6 +7,7 @@ use futures_util::stream::BoxStream;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use subscription_svc::migrations::{Canceled, Follow, Message, Migrations, Plan, Position, Spec, Start, Status, View};
+use tiershift_common::clock::sleep_ms;
 use tiershift_core::ids::{ChangeId, GraphId};
 use tiershift_core::{Error, Kind, Reason};
 
@@ -98,6 +99,10 @@ impl Migrations for Port {
                 let next = next_message(&fake, &mut at, &mut told);
                 match next {
                     Some(Ok((message, doubled))) => {
+                        let lag_ms = fake.lock().lag_ms;
+                        if lag_ms > 0 {
+                            sleep_ms(fake.clock.as_ref(), lag_ms).await;
+                        }
                         let again = doubled.then(|| message.clone());
                         return Some((Ok(message), (fake, moved, at, told, again)));
                     }

@@ -40,6 +40,8 @@ pub struct Script {
     pub refuse_start: Option<Reason>,
     /// Each event is sent twice.
     pub doubled: bool,
+    /// How long it waits at its gate, in milliseconds.
+    pub gate_ms: i64,
 }
 
 impl Default for Script {
@@ -53,6 +55,7 @@ impl Default for Script {
             violations: Vec::new(),
             refuse_start: None,
             doubled: false,
+            gate_ms: GATE_MS,
         }
     }
 }
@@ -99,6 +102,8 @@ pub(super) struct State {
     pub(super) confirmed_at: BTreeMap<ChangeId, UnixMs>,
     /// Every call takes up to so many milliseconds, and which one takes how many.
     pub(super) latency: (i64, u64),
+    /// Each event of a stream takes so many milliseconds.
+    pub(super) lag_ms: i64,
     pub(super) away: bool,
 }
 
@@ -146,6 +151,18 @@ impl Fake {
     /// When the gate's confirmation was accepted.
     pub fn confirmed_at(&self, id: &ChangeId) -> Option<UnixMs> {
         self.lock().confirmed_at.get(id).copied()
+    }
+
+    /// Each event of a stream takes so many milliseconds.
+    pub fn lag(&self, ms: i64) {
+        self.lock().lag_ms = ms;
+    }
+
+    /// What its journal says, without the settling.
+    pub fn told(&self, id: &ChangeId) -> Vec<ChangeEvent> {
+        let state = self.lock();
+        let events = state.journals.get(id).map(|j| j.events.as_slice()).unwrap_or_default();
+        events.iter().map(|e| e.event.clone()).filter(|e| e.direction != Direction::Settle).collect()
     }
 
     /// Whether it answers at all.
@@ -280,7 +297,7 @@ impl Fake {
         let fact = match fact {
             Fact::GateRequested { usage_bytes, store_epoch, .. } => {
                 journal.gate_id = seq;
-                journal.gate_until = self.clock.now().plus(GATE_MS);
+                journal.gate_until = self.clock.now().plus(journal.script.gate_ms);
                 Fact::GateRequested { gate_id: seq, usage_bytes, store_epoch }
             }
             fact => fact,
@@ -349,7 +366,7 @@ impl Fake {
         }
         self.with(&id, |j| j.position = Position::AtGate);
         self.moved.send_modify(|n| *n += 1);
-        let until = self.clock.now().plus(GATE_MS);
+        let until = self.clock.now().plus(script.gate_ms);
         let left = self.until(&id, |j, _| j.confirmed || j.cancel, until).await;
         if !left || !self.with(&id, |j| j.confirmed).unwrap_or(false) {
             let reason = if left { Reason::CanceledByRequest } else { Reason::GateTimeout };

@@ -17,7 +17,8 @@ use subscription_svc::store::{Feed, Key, Store};
 use tiershift_common::clock::{Clock, Virtual};
 use tiershift_common::ids::Ids;
 use tiershift_core::UnixMs;
-use tiershift_core::event::{ChangeEvent, Direction, Writes};
+use tiershift_core::catalogue::Catalogue;
+use tiershift_core::event::{ChangeEvent, Direction, Source, Writes};
 use tiershift_core::ids::{ChangeId, GraphId};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -51,7 +52,7 @@ impl World {
         let store = Arc::new(Memory::default());
         let volume = Fake::new(Arc::clone(&clock));
         let sim = Arc::new(Sim::new(Arc::new(Book::in_memory()), BTreeMap::new()));
-        let service = make(&store, &volume, &sim, &clock, 0).await;
+        let service = Arc::new(make(&store, &volume, &sim, &clock, 0).await);
         let mut world = Self { store, volume, sim, clock, service, running: None, starts: 0 };
         world.run();
         world
@@ -72,9 +73,16 @@ impl World {
 
     /// And starts again.
     pub async fn restart(&mut self) {
+        self.restart_with(Catalogue::default()).await;
+    }
+
+    /// And starts again with other tiers.
+    pub async fn restart_with(&mut self, catalogue: Catalogue) {
         self.kill().await;
         self.starts += 1;
-        self.service = make(&self.store, &self.volume, &self.sim, &self.clock, self.starts).await;
+        let mut service = make(&self.store, &self.volume, &self.sim, &self.clock, self.starts).await;
+        service.catalogue = catalogue;
+        self.service = Arc::new(service);
         self.run();
     }
 
@@ -167,7 +175,12 @@ impl World {
         let price =
             if succeeded { change.quote.terms.price_after_cents } else { change.quote.terms.price_before_cents };
         assert_eq!(subscription.price_cents, price);
-        Self::check_events(&self.events(id).await);
+        let events = self.events(id).await;
+        Self::check_events(&events);
+        let key = |e: &ChangeEvent| (e.stage.clone(), e.direction, e.message.clone());
+        let relayed: Vec<_> = events.iter().filter(|e| e.source == Source::Volume).map(key).collect();
+        let told: Vec<_> = self.volume.told(id).iter().map(key).collect();
+        assert_eq!(relayed, told, "every event of the migration is shown once, in its order");
     }
 
     /// Invariant 11 over a public sequence, and that it tells the truth about writes at its ends.
@@ -187,17 +200,11 @@ impl World {
     }
 }
 
-async fn make(
-    store: &Arc<Memory>,
-    volume: &Arc<Fake>,
-    sim: &Arc<Sim>,
-    clock: &Arc<dyn Clock>,
-    starts: u64,
-) -> Arc<Service> {
+async fn make(store: &Arc<Memory>, volume: &Arc<Fake>, sim: &Arc<Sim>, clock: &Arc<dyn Clock>, starts: u64) -> Service {
     let ids = Ids::seeded(Arc::clone(clock), starts);
     let port = Arc::new(Port(Arc::clone(volume)));
     let payments = Arc::clone(sim) as Arc<dyn subscription_svc::payments::Payments>;
     let service = Service::new(Arc::clone(store) as Arc<dyn Store>, port, payments, Arc::clone(clock), ids);
     service.committer.reload().await.expect("loaded");
-    Arc::new(service)
+    service
 }
