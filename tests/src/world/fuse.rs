@@ -36,9 +36,9 @@ impl Fuse {
         }
     }
 
-    /// Borders reached so far.
-    pub fn burnt(&self) -> u64 {
-        self.burnt.load(Ordering::Relaxed)
+    /// Whether it has an end at all.
+    pub fn ends(&self) -> bool {
+        self.ends_at.is_some()
     }
 
     /// Returns when the end is reached.

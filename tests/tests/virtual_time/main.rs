@@ -7,8 +7,10 @@
 
 mod cancels;
 mod crashes;
+mod crowds;
 mod faults;
 mod gates;
+mod histories;
 mod moves;
 mod plans;
 mod settings;
