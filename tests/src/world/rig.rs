@@ -28,7 +28,7 @@ const ORIGIN_MS: i64 = 1_767_225_600_000;
 const LOOK_EVERY_MS: i64 = 20;
 
 /// Between two looks at what takes minutes and need not be met at once.
-const LOOK_SELDOM_MS: i64 = 5_000;
+const LOOK_SELDOM_MS: i64 = 1_000;
 
 /// Virtual milliseconds since this thread first asked: what CLOCK_BOOTTIME is to a real process.
 pub fn virtual_boottime_ms() -> i64 {

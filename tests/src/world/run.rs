@@ -100,7 +100,7 @@ impl Run {
 
     /// Waits until the customer's part has ended, or an operator is needed.
     pub async fn until_end(&self) -> Head {
-        self.rig.until(&self.id, "at its end", END_WITHIN_MS, |head| head.view.status != Status::Running).await
+        self.rig.until_late(&self.id, "at its end", END_WITHIN_MS, |head| head.view.status != Status::Running).await
     }
 
     /// Waits for everything: the end, some more writes, and nothing owed any more unless an operator is needed.

@@ -18,7 +18,7 @@ use volume_core::view::Status;
 use volume_svc::migrations::Wish;
 
 /// Between two looks at the journal; a wake-up would come sooner, but dies with its process.
-const LOOK_EVERY_MS: i64 = 50;
+const LOOK_EVERY_MS: i64 = 100;
 
 /// The same behind the end, where nothing is waited for but leftovers.
 const LOOK_SELDOM_MS: i64 = 5_000;
