@@ -90,6 +90,8 @@ impl Committer {
                 if let Err(error) = loaded {
                     tracing::warn!(%error, "cannot reload after a transaction without an answer");
                 }
+                // It may be committed, and then it owes what nobody else will ever tell of.
+                self.owed.notify_one();
                 return Err(fault);
             }
             Err(fault) => return Err(fault),

@@ -7,6 +7,7 @@ pub mod catalogue;
 pub mod error;
 pub mod event;
 pub mod ids;
+pub mod mutant;
 pub mod reason;
 pub mod time;
 

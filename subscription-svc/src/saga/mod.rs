@@ -114,7 +114,13 @@ impl Service {
                 let begins = change.follows && !loaded.change.as_ref().is_some_and(|c| c.follows);
                 Ok((turn.finish(), (change, notices, begins, value)))
             })
-            .await?;
+            .await
+            .inspect_err(|fault| {
+                // It may be committed, and then there may be one more migration to follow.
+                if matches!(fault, store::Fault::Unknown(_)) {
+                    self.follow.notify_one();
+                }
+            })?;
         let (change, notices, begins, value): (TierChange, Vec<Notice>, bool, T) = done?;
         self.tell(&change, &notices);
         if begins {

@@ -20,6 +20,8 @@ pub mod seed;
 pub mod server;
 pub mod sim;
 pub mod timing;
+mod truth;
 mod writes;
 
 pub use sim::{Config, Sim};
+pub use truth::Held;

@@ -9,15 +9,21 @@ use cloud_sim::api::control::{
 };
 use cloud_sim::api::{ApiError, Request};
 use cloud_sim::faults::Fault;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tiershift_common::clock::{Clock, sleep_ms};
 use tiershift_core::ids::GraphId;
 
 /// The cloud.
-#[derive(Debug)]
 pub struct Cloud {
     sim: Mutex<Sim>,
     clock: Arc<dyn Clock>,
+    after_each: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl std::fmt::Debug for Cloud {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cloud").finish_non_exhaustive()
+    }
 }
 
 /// A call that gave nothing.
@@ -32,7 +38,20 @@ pub struct Failed {
 impl Cloud {
     /// Over a model and the clock that it lives by.
     pub fn new(sim: Sim, clock: Arc<dyn Clock>) -> Arc<Self> {
-        Arc::new(Self { sim: Mutex::new(sim), clock })
+        Arc::new(Self { sim: Mutex::new(sim), clock, after_each: OnceLock::new() })
+    }
+
+    /// Runs `look` after the effect of each call that is waited for, before its answer. Once; a second one is ignored.
+    pub fn after_each(&self, look: impl Fn() + Send + Sync + 'static) {
+        let _first = self.after_each.set(Box::new(look));
+    }
+
+    /// What is true of the model now, whatever its API shows.
+    pub fn truth<T>(&self, look: impl FnOnce(&Sim) -> T) -> T {
+        let now_ms = self.now_ms();
+        let mut sim = self.sim();
+        sim.advance(now_ms);
+        look(&sim)
     }
 
     fn sim(&self) -> MutexGuard<'_, Sim> {
@@ -48,6 +67,9 @@ impl Cloud {
         let call = request.into_call();
         let operation = call.action();
         let reply = self.sim().call(self.now_ms(), call);
+        if let Some(look) = self.after_each.get() {
+            look();
+        }
         sleep_ms(&*self.clock, i64::try_from(reply.latency_ms).unwrap_or(i64::MAX)).await;
         if reply.lost.is_some() {
             return Err(Failed { operation, refusal: None });

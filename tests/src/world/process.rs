@@ -50,27 +50,29 @@ pub struct Process {
 impl Process {
     /// Starts one under a name that no other had.
     pub fn start(rig: &Rig, fuse: Arc<Fuse>) -> Self {
-        let store = Away::new(Arc::clone(&rig.store), Arc::clone(&fuse));
-        Self::start_over(rig, fuse, store, Fuse::endless())
+        let store = Away::new(rig.store.clone(), Arc::clone(&fuse));
+        Self::start_over(rig, fuse, Arc::new(store), Arc::new(Away::new(rig.store.clone(), Fuse::endless())))
     }
 
     /// Starts one whose store refuses or loses four in ten transactions, by lot.
     pub fn start_unruly(rig: &Rig, seed: u64) -> Self {
-        let store = Away::unruly(Arc::clone(&rig.store), Fuse::endless(), seed);
-        Self::start_over(rig, Fuse::endless(), store, Fuse::endless())
+        let store = Away::unruly(rig.store.clone(), Fuse::endless(), seed);
+        Self::start_over(rig, Fuse::endless(), Arc::new(store), Arc::new(Away::new(rig.store.clone(), Fuse::endless())))
     }
 
     /// Starts one that works on, but whose heartbeats reach nobody from the n-th on.
     pub fn start_unheard(rig: &Rig, heard: u64) -> Self {
-        let store = Away::new(Arc::clone(&rig.store), Fuse::endless());
+        let store = Away::new(rig.store.clone(), Fuse::endless());
         // A beat is one transaction: two borders.
-        Self::start_over(rig, Fuse::endless(), store, Fuse::ending_at(2 * heard + 1))
+        let beats = Away::new(rig.store.clone(), Fuse::ending_at(2 * heard + 1));
+        Self::start_over(rig, Fuse::endless(), Arc::new(store), Arc::new(beats))
     }
 
-    fn start_over(rig: &Rig, fuse: Arc<Fuse>, store: Away, beats: Arc<Fuse>) -> Self {
+    /// Starts one over its own ways to the store: one for everything, one for its heartbeats. Heartbeats have a way of
+    /// their own because there are thousands of them, and they are no place to die at.
+    pub fn start_over(rig: &Rig, fuse: Arc<Fuse>, store: Arc<dyn Store>, beats: Arc<dyn Store>) -> Self {
         let id = rig.worker_id();
         let clock = Arc::clone(&rig.clock);
-        let store: Arc<dyn Store> = Arc::new(store);
         let journal = Journal::new(store, Arc::clone(&clock), id.clone(), rig.settings.clone());
         let face = Face::new(Arc::clone(&rig.cloud), Arc::clone(&fuse));
         let ec2: Arc<dyn Ec2Api> = Arc::new(face.clone());
@@ -96,8 +98,6 @@ impl Process {
             alerts: rig.alarm.clone(),
         }));
         let (stop_drivers, stop_lease) = (CancellationToken::new(), CancellationToken::new());
-        // Heartbeats have a fuse of their own: there are thousands of them, and they are no place to die at.
-        let beats: Arc<dyn Store> = Arc::new(Away::new(Arc::clone(&rig.store), beats));
         let heartbeat = tokio::spawn(lease.keep(beats, id.clone(), stop_lease.clone()));
         let driving = tokio::spawn(Arc::clone(&worker).run(stop_drivers.clone()));
         let migrations = Migrations {
@@ -111,6 +111,11 @@ impl Process {
             environment: "dev".to_owned(),
         };
         Self { id, migrations, fuse, dead: CancellationToken::new(), stop_drivers, stop_lease, driving, heartbeat }
+    }
+
+    /// Ends with the process: calls into it are cut there.
+    pub fn death(&self) -> CancellationToken {
+        self.dead.clone()
     }
 
     /// Kills it: nothing that it was doing goes on, nothing is cleaned up, its lease runs out by itself.
@@ -130,6 +135,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.dead.cancel();
+        self.fuse.blow();
         self.driving.abort();
         self.heartbeat.abort();
     }

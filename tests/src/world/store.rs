@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use volume_core::item::{Index, Item, Key, Table, Write};
 use volume_svc::ports::store::{Page, PageKey, Store, StoreError, TransactError};
-use volume_svc::store::memory::Memory;
 
 /// Half of what a DynamoDB transaction takes (some 15 ms) or a read (some 5 ms); the difference decides nothing here.
 const ONE_WAY: Duration = Duration::from_millis(5);
@@ -17,7 +16,7 @@ const ONE_WAY: Duration = Duration::from_millis(5);
 /// One process's way to the store.
 #[derive(Debug)]
 pub struct Away {
-    store: Arc<Memory>,
+    store: Arc<dyn Store>,
     fuse: Arc<Fuse>,
     manners: Option<Mutex<Dice>>,
 }
@@ -34,12 +33,12 @@ enum Fate {
 
 impl Away {
     /// For a process with this fuse; every transaction is answered.
-    pub fn new(store: Arc<Memory>, fuse: Arc<Fuse>) -> Self {
+    pub fn new(store: Arc<dyn Store>, fuse: Arc<Fuse>) -> Self {
         Self { store, fuse, manners: None }
     }
 
     /// The same, but four in ten transactions are refused or lost, by lot.
-    pub fn unruly(store: Arc<Memory>, fuse: Arc<Fuse>, seed: u64) -> Self {
+    pub fn unruly(store: Arc<dyn Store>, fuse: Arc<Fuse>, seed: u64) -> Self {
         Self { manners: Some(Mutex::new(Dice::new(seed))), ..Self::new(store, fuse) }
     }
 

@@ -1,0 +1,68 @@
+//! volume-svc's store as the monitor sees it: every transaction that was applied is looked at, whether or not its answer
+//! will reach the process that sent it. Below the ways of single processes (`tiershift_tests::world::store`).
+
+use crate::monitor::Monitor;
+use async_trait::async_trait;
+use std::sync::Arc;
+use volume_core::item::{Index, Item, Key, Table, Write};
+use volume_svc::ports::store::{Page, PageKey, Store, StoreError, TransactError};
+use volume_svc::store::memory::Memory;
+
+/// The store of all processes.
+#[derive(Debug)]
+pub struct Watched {
+    inner: Arc<Memory>,
+    monitor: Arc<Monitor>,
+}
+
+impl Watched {
+    /// Over the one memory.
+    pub fn new(inner: Arc<Memory>, monitor: Arc<Monitor>) -> Self {
+        Self { inner, monitor }
+    }
+}
+
+#[async_trait]
+impl Store for Watched {
+    async fn transact(&self, token: &str, writes: Vec<Write>) -> Result<(), TransactError> {
+        let before = self.monitor.rows_before(&writes);
+        let answer = self.inner.transact(token, writes.clone()).await;
+        if answer.is_ok() {
+            self.monitor.journalled(&writes, &before);
+        }
+        answer
+    }
+
+    async fn get(&self, key: &Key) -> Result<Option<Item>, StoreError> {
+        self.inner.get(key).await
+    }
+
+    async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
+        self.inner.get_many(keys).await
+    }
+
+    async fn query(
+        &self,
+        table: Table,
+        pk: &str,
+        sk_from: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Item>, StoreError> {
+        self.inner.query(table, pk, sk_from, limit).await
+    }
+
+    async fn query_index(
+        &self,
+        index: Index,
+        hash: &str,
+        range_eq: Option<&str>,
+        page: Option<PageKey>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        self.inner.query_index(index, hash, range_eq, page, limit).await
+    }
+
+    async fn scan(&self, table: Table, page: Option<PageKey>, limit: usize) -> Result<Page, StoreError> {
+        self.inner.scan(table, page, limit).await
+    }
+}
