@@ -114,9 +114,12 @@ impl View {
             && self.gate_remaining_ms >= at_least_ms
     }
 
-    /// Past its gate, with nobody serving writes: the access gate must be closed.
+    /// Past its gate, with nobody serving writes: the access gate must be closed. One that settles serves, also while
+    /// its clean-up is stuck: closing the gate over that would block a healthy graph.
     pub fn past_gate(&self) -> bool {
-        matches!(self.status, Status::Running | Status::Stuck) && self.position >= Position::PastGate
+        matches!(self.status, Status::Running | Status::Stuck)
+            && self.direction != Direction::Settle
+            && self.position >= Position::PastGate
     }
 }
 
@@ -310,5 +313,27 @@ pub fn endpoint(instance_id: &str, private_ip: &str, zone: &str, observed: UnixM
         private_ip: private_ip.to_owned(),
         availability_zone: zone.to_owned(),
         observed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stuck_clean_up_is_not_past_its_gate() {
+        let view = |direction, status| View {
+            id: ChangeId::parse("chg_01ARZ3NDEKTSV4RRFFQ69G5FAV").expect("well formed"),
+            position: Position::PastDetach,
+            status,
+            direction,
+            gate_id: 7,
+            gate_remaining_ms: 0,
+            committed: true,
+        };
+        assert!(view(Direction::Forward, Status::Stuck).past_gate());
+        assert!(view(Direction::Undo, Status::Running).past_gate());
+        assert!(!view(Direction::Settle, Status::Stuck).past_gate(), "the target serves");
+        assert!(!view(Direction::Forward, Status::Serves).past_gate());
     }
 }

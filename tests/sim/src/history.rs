@@ -5,7 +5,7 @@ use crate::clients;
 use crate::invariants::Violation;
 use crate::monitor::Monitor;
 use crate::operator;
-use crate::plan::{CALM_MS, Mishap, Plan, Wanted, What};
+use crate::plan::{Mishap, Plan, Wanted, What};
 use crate::stack::{Fate, Stack};
 use cloud_sim::Config;
 use cloud_sim::api::control::{ClearFault, ListFaults, RebootInstance};
@@ -146,9 +146,13 @@ impl Player<'_> {
         let mut asking = Vec::new();
         self.begun = Instant::now();
         for (n, wanted) in self.plan.changes.iter().enumerate() {
-            let (graph, volume) = self.register(wanted, n).await;
-            drop(clients::start(&self.rig, &self.monitor, &self.stack.present, &graph));
-            graphs.insert(graph.clone(), volume);
+            let seeded = self.rig.graph(wanted.graph);
+            let graph = GraphId::parse(seeded.graph_id.clone()).expect("a graph id");
+            let volume = VolumeId::parse(seeded.volume_id.clone()).expect("a volume id");
+            if graphs.insert(graph.clone(), volume).is_none() {
+                self.register(wanted, n).await;
+                drop(clients::start(&self.rig, &self.monitor, &self.stack.present, &graph));
+            }
             asking.push(tokio::spawn(self.ask(wanted, n, graph)));
         }
         self.disturb().await;
@@ -161,7 +165,7 @@ impl Player<'_> {
     }
 
     /// Registers a graph and its subscription, as the development stack does it.
-    async fn register(&self, wanted: &Wanted, n: usize) -> (GraphId, VolumeId) {
+    async fn register(&self, wanted: &Wanted, n: usize) {
         let service = self.stack.present.get().expect("it runs");
         let seeded = self.rig.graph(wanted.graph);
         let id = GraphId::parse(seeded.graph_id.clone()).expect("a graph id");
@@ -197,7 +201,6 @@ impl Player<'_> {
         };
         service.create_subscription(&operator, subscription).await.expect("subscribed");
         self.provider.behave(&org, wanted.payments);
-        (id, VolumeId::parse(seeded.volume_id.clone()).expect("a volume id"))
     }
 
     /// A customer asks for a change until it is accepted or refused, and may change its mind later.
@@ -241,7 +244,7 @@ impl Player<'_> {
     async fn disturb(&mut self) {
         let mut mishaps: Vec<Mishap> = self.plan.mishaps.clone();
         mishaps.reverse();
-        let calm = self.begun + Duration::from_millis(CALM_MS);
+        let calm = self.begun + Duration::from_millis(self.plan.calm_ms);
         while Instant::now() < calm {
             while let Some(mishap) = mishaps.pop_if(|m| self.begun + Duration::from_millis(m.at_ms) <= Instant::now()) {
                 self.go_wrong(&mishap.what).await;
@@ -312,6 +315,16 @@ impl Player<'_> {
                 self.faults += 1;
                 self.monitor.tell(format_args!("fault {fault:?} x{count}"));
                 self.rig.cloud.fault(fault.clone(), Some(*count));
+            }
+            What::Siege { fault } => {
+                self.faults += 1;
+                self.monitor.tell(format_args!("fault {fault:?} until calm"));
+                self.rig.cloud.fault(fault.clone(), None);
+            }
+            What::StoreDown { length_ms } => {
+                self.faults += 1;
+                self.monitor.tell(format_args!("volume-svc's store is away for {length_ms} ms"));
+                self.stack.store.away_for(Duration::from_millis(*length_ms));
             }
             What::PowerCut { source, n } => self.cut_power(*source, *n),
         }

@@ -8,7 +8,10 @@ use tiershift_tests::world::dice::Dice;
 
 /// Nothing goes wrong any more from here on, in milliseconds from the first change: long enough for every stage of a
 /// change to be met, and for a second owner to take over twice.
-pub const CALM_MS: u64 = 420_000;
+const CALM_MS: u64 = 420_000;
+
+/// The same where something stays broken: longer than a step of the way back is patient, so that a person is needed.
+const SIEGE_MS: u64 = 3_000_000;
 
 /// One history.
 #[derive(Clone, Debug)]
@@ -17,7 +20,10 @@ pub struct Plan {
     pub seed: u64,
     /// Processes of volume-svc that run at once.
     pub processes: u64,
-    /// The changes, in the order of their beginning.
+    /// When nothing goes wrong any more, in milliseconds from the first change.
+    pub calm_ms: u64,
+    /// The changes, in the order of their beginning. Two of one graph come one after the other: the later one is asked
+    /// for again until the earlier one is over.
     pub changes: Vec<Wanted>,
     /// What goes wrong, by time.
     pub mishaps: Vec<Mishap>,
@@ -99,6 +105,16 @@ pub enum What {
         /// How often.
         count: u32,
     },
+    /// A fault of the cloud that lasts until calm.
+    Siege {
+        /// Which.
+        fault: Fault,
+    },
+    /// volume-svc's store does not answer for a while; what was sent may have been applied.
+    StoreDown {
+        /// For how long.
+        length_ms: u64,
+    },
     /// A host loses its power and boots again at once (the source), or stays dark until calm (an idle one).
     PowerCut {
         /// A source, of the n-th change; else an idle instance.
@@ -137,11 +153,38 @@ impl Plan {
         let processes = [1, 2, 2, 3][index(&mut dice, 4)];
         let first = index(&mut dice, MOVES.len());
         let several = [1, 1, 1, 2, 2, 3][index(&mut dice, 6)];
-        let changes = (0..several).map(|n| wanted(&mut dice, MOVES[(first + n) % MOVES.len()], n)).collect();
+        let mut changes: Vec<Wanted> =
+            (0..several).map(|n| wanted(&mut dice, MOVES[(first + n) % MOVES.len()], n)).collect();
+        if one_in(&mut dice, 6) {
+            changes.push(back_again(changes[0], &mut dice));
+        }
         let mut mishaps: Vec<Mishap> = (0..dice.between(0, 7)).map(|_| mishap(&mut dice, processes)).collect();
+        let besieged = one_in(&mut dice, 12);
+        if besieged {
+            mishaps.push(siege(&mut dice));
+        }
         mishaps.sort_by_key(|mishap| mishap.at_ms);
-        Self { seed, processes, changes, mishaps }
+        Self { seed, processes, calm_ms: if besieged { SIEGE_MS } else { CALM_MS }, changes, mishaps }
     }
+}
+
+/// The way back of an earlier change, as a change of its own.
+fn back_again(first: Wanted, dice: &mut Dice) -> Wanted {
+    let tier = if first.tier == "ladybug-large" { "ladybug-standard" } else { "ladybug-large" };
+    Wanted { tier, at_ms: first.at_ms + dice.between(1_000, 200_000), ..first }
+}
+
+/// Something that is broken for so long that the way forward and the way back both give up.
+fn siege(dice: &mut Dice) -> Mishap {
+    let apis = ["AttachVolume", "DetachVolume", "AgentRelease", "AgentAdopt", "AgentResume", "DeleteSnapshot"];
+    let api = apis[index(dice, apis.len())].to_owned();
+    let fault = match dice.between(0, 3) {
+        0 => Fault::Throttle { api },
+        1 => Fault::LostAnswerAfter { api },
+        2 => Fault::StuckAttach,
+        _ => Fault::LostAnswerBefore { api },
+    };
+    Mishap { at_ms: dice.between(60_000, 180_000), what: What::Siege { fault } }
 }
 
 fn index(dice: &mut Dice, of: usize) -> usize {
@@ -168,7 +211,7 @@ fn wanted(dice: &mut Dice, (graph, tier): (&'static str, &'static str), n: usize
 fn mishap(dice: &mut Dice, processes: u64) -> Mishap {
     let at_ms = dice.between(0, CALM_MS - 60_000);
     let process = dice.between(0, processes - 1);
-    let what = match dice.between(0, 13) {
+    let what = match dice.between(0, 14) {
         0 | 1 => What::KillVolume { process, gap_ms: dice.between(0, 15_000) },
         2..=4 => {
             let pause_ms = one_in(dice, 2).then(|| dice.between(1_000, 60_000));
@@ -178,6 +221,7 @@ fn mishap(dice: &mut Dice, processes: u64) -> Mishap {
         6 => What::Unruly { process, seed: dice.between(0, u64::MAX - 1) },
         7 => What::KillSubscription { gap_ms: dice.between(0, 20_000) },
         8 => What::UnrulySubscription { transactions: dice.between(1, 12), seed: dice.between(0, u64::MAX - 1) },
+        10 => What::StoreDown { length_ms: dice.between(500, 30_000) },
         9 => What::PowerCut { source: dice.coin(), n: dice.between(0, 3) },
         _ => What::Fault { fault: fault(dice), count: u32::try_from(dice.between(1, 3)).expect("small") },
     };
@@ -199,7 +243,7 @@ fn fault(dice: &mut Dice) -> Fault {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "seed {}, {} processes of volume-svc", self.seed, self.processes)?;
+        writeln!(f, "seed {}, {} processes of volume-svc, calm at {} ms", self.seed, self.processes, self.calm_ms)?;
         for change in &self.changes {
             writeln!(f, "  wanted {change:?}")?;
         }

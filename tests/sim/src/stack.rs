@@ -57,7 +57,8 @@ pub enum Fate {
 pub struct Stack {
     rig: Arc<Rig>,
     monitor: Arc<Monitor>,
-    store: Arc<dyn VolumeStore>,
+    /// volume-svc's store, as all of its processes reach it.
+    pub store: Arc<Watched>,
     switch: Switch,
     places: BTreeMap<u64, Process>,
     /// Deaths of processes of either service.
@@ -80,7 +81,7 @@ impl Stack {
         subscriptions: Arc<Subscriptions>,
         provider: Arc<Provider>,
     ) -> Self {
-        let store: Arc<dyn VolumeStore> = Arc::new(Watched::new(Arc::clone(&rig.store), Arc::clone(&monitor)));
+        let store = Arc::new(Watched::new(Arc::clone(&rig.store), Arc::clone(&monitor)));
         Self {
             rig,
             monitor,
@@ -104,12 +105,12 @@ impl Stack {
             Fate::Dies(border) => Fuse::ending_at(border),
             Fate::Pauses(border, length) => Fuse::pausing_at(border, length),
         };
-        let store = Arc::clone(&self.store);
+        let store: Arc<dyn VolumeStore> = self.store.clone();
         let way = match fate {
             Fate::Unruly(seed) => Away::unruly(store, Arc::clone(&fuse), seed),
             _ => Away::new(store, Arc::clone(&fuse)),
         };
-        let beats = Away::new(self.rig.store.clone(), fuse.beside());
+        let beats = Away::new(self.store.clone(), fuse.beside());
         let process = Process::start_over(&self.rig, fuse, Arc::new(way), Arc::new(beats));
         self.monitor.tell(format_args!("process {} starts in place {place}: {fate:?}", process.id));
         self.switch.to(Door::open(process.migrations.clone(), process.death()));

@@ -3,7 +3,9 @@
 
 use crate::monitor::Monitor;
 use async_trait::async_trait;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
 use volume_core::item::{Index, Item, Key, Table, Write};
 use volume_svc::ports::store::{Page, PageKey, Store, StoreError, TransactError};
 use volume_svc::store::memory::Memory;
@@ -13,18 +15,43 @@ use volume_svc::store::memory::Memory;
 pub struct Watched {
     inner: Arc<Memory>,
     monitor: Arc<Monitor>,
+    away_until: Mutex<Option<Instant>>,
 }
+
+/// How long a call waits for a store that does not answer.
+const NO_ANSWER: Duration = Duration::from_secs(1);
 
 impl Watched {
     /// Over the one memory.
     pub fn new(inner: Arc<Memory>, monitor: Arc<Monitor>) -> Self {
-        Self { inner, monitor }
+        Self { inner, monitor, away_until: Mutex::default() }
+    }
+
+    /// Answers nobody for so long from now.
+    pub fn away_for(&self, length: Duration) {
+        *self.away_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + length);
+    }
+
+    fn is_away(&self) -> bool {
+        self.away_until.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| Instant::now() < until)
+    }
+
+    async fn read<T>(&self, read: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        if self.is_away() {
+            tokio::time::sleep(NO_ANSWER).await;
+            return Err(StoreError::Unavailable("no answer".into()));
+        }
+        read.await
     }
 }
 
 #[async_trait]
 impl Store for Watched {
     async fn transact(&self, token: &str, writes: Vec<Write>) -> Result<(), TransactError> {
+        if self.is_away() {
+            tokio::time::sleep(NO_ANSWER).await;
+            return Err(TransactError::Unknown("no answer".into()));
+        }
         let before = self.monitor.rows_before(&writes);
         let answer = self.inner.transact(token, writes.clone()).await;
         if answer.is_ok() {
@@ -34,11 +61,11 @@ impl Store for Watched {
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Item>, StoreError> {
-        self.inner.get(key).await
+        self.read(self.inner.get(key)).await
     }
 
     async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, StoreError> {
-        self.inner.get_many(keys).await
+        self.read(self.inner.get_many(keys)).await
     }
 
     async fn query(
@@ -48,7 +75,7 @@ impl Store for Watched {
         sk_from: Option<&str>,
         limit: usize,
     ) -> Result<Vec<Item>, StoreError> {
-        self.inner.query(table, pk, sk_from, limit).await
+        self.read(self.inner.query(table, pk, sk_from, limit)).await
     }
 
     async fn query_index(
@@ -59,10 +86,10 @@ impl Store for Watched {
         page: Option<PageKey>,
         limit: usize,
     ) -> Result<Page, StoreError> {
-        self.inner.query_index(index, hash, range_eq, page, limit).await
+        self.read(self.inner.query_index(index, hash, range_eq, page, limit)).await
     }
 
     async fn scan(&self, table: Table, page: Option<PageKey>, limit: usize) -> Result<Page, StoreError> {
-        self.inner.scan(table, page, limit).await
+        self.read(self.inner.scan(table, page, limit)).await
     }
 }
