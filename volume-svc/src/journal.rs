@@ -14,6 +14,7 @@ use tiershift_common::clock::Clock;
 use tiershift_core::UnixMs;
 use tiershift_core::event::ChangeEvent;
 use tiershift_core::ids::{ChangeId, VolumeId, WorkerId};
+use tiershift_core::mutant::{self, Mutant};
 use volume_core::fact::{Entry, Fact, Spec};
 use volume_core::item::{Cond, Index, Item, Key, Table, Write};
 use volume_core::settings::Settings;
@@ -208,6 +209,9 @@ impl Journal {
             let text = serde_json::to_string(entry).map_err(|e| AppendError::Invalid(e.into()))?;
             journal.push(Write::create(keys::entry(id, entry.seq), Item::default().with("entry", text)));
         }
+        if mutant::on(Mutant::DropFence) {
+            journal.iter_mut().for_each(|write| write.conds.clear());
+        }
         let heads = journal.len();
         let started = tokio::time::Instant::now();
         let mut pause = Duration::from_millis(10);
@@ -400,7 +404,10 @@ fn head_write(append: &Append, owner: &WorkerId, epoch: i64, event_id: &str, now
         }
         return Ok(Write::create(key, item));
     }
-    let conds = vec![Cond::eq("version", number(before.seq)), Cond::eq("fence", before.fence)];
+    let conds = match mutant::on(Mutant::DropFence) {
+        true => Vec::new(),
+        false => vec![Cond::eq("version", number(before.seq)), Cond::eq("fence", before.fence)],
+    };
     Ok(Write::update(key, set, &remove, conds))
 }
 

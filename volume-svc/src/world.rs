@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tiershift_common::clock::Clock;
 use tiershift_core::ids::{AnyGraphId, GroupName, InstanceId, VolumeId};
+use tiershift_core::mutant::{self, Mutant};
 use volume_core::effect::Answer;
 use volume_core::effect::{
     AgentState, AgentVolume, Attachment, AttachmentState, Command, Done, Effect, Engine, GroupSeen, InstanceSeen,
@@ -23,6 +24,7 @@ use volume_core::effect::{
 use volume_core::fact::Spec;
 use volume_core::item::Item;
 use volume_core::keys;
+use volume_core::stage::Stage;
 use volume_core::state::Migration;
 
 /// Tag of everything that a migration makes: its id.
@@ -197,6 +199,9 @@ impl World {
                 saw(count, |c| Seen::Count(i64::try_from(c.active_connections).unwrap_or(i64::MAX)))
             }
             Observe::Probe { instance } => {
+                if mutant::on(Mutant::OpenDoorEarly) && m.stage == Stage::Adopt && !m.is_source(instance) {
+                    let _opened = self.agents.resume(&self.address(m, instance), &order(m, spec, instance)).await;
+                }
                 let graph = AnyGraphId::from(spec.graph.clone());
                 let probe = self.agents.probe(&self.address(m, instance), &graph).await.map_err(|e| agent_trouble(&e));
                 saw(probe, |p| {

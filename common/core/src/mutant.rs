@@ -35,16 +35,16 @@ macro_rules! mutants {
 }
 
 mutants! {
-    TrustOneRead = "trust-one-read", "One read that shows no attachment is enough to call the volume free.";
+    TrustOneRead = "trust-one-read", "One read that does not show an instance is enough to call it gone.";
     ReuseDevice = "reuse-device", "An attach takes a device name that was used before.";
     ReuseToken = "reuse-token", "Every attempt of a call has the same token.";
     UndoUnknown = "undo-unknown", "The way back forgets an effect whose outcome is not known.";
     ForgetUnmount = "forget-unmount", "The release of the source is taken for done without its agent.";
-    SkipDrain = "skip-drain", "Connections are not waited for before the release.";
+    LeaveDoorOpen = "leave-door-open", "Writers are counted with the engine's door open.";
     SkipSafety = "skip-safety", "The safety snapshot is not waited for.";
     OpenDoorEarly = "open-door-early", "The target's door is opened before the commit.";
     ReleaseAssetsEarly = "release-assets-early", "The source is retired without a completed final snapshot and the soak.";
-    EndWithoutLooking = "end-without-looking", "An instance is ended by what its row says, without a look at its volumes.";
+    EndWithoutLooking = "end-without-looking", "An instance that was launched is ended by what the journal says, without a look at its volumes.";
     OfferEarly = "offer-early", "The volume's row says available as soon as it is detached.";
     RecordEarly = "record-early", "The volume's row says attached when the attach is decided.";
     DropFence = "drop-fence", "The journal takes an append whatever the head's version and fence are.";
@@ -55,7 +55,7 @@ mutants! {
     OpenOnCancel = "open-on-cancel", "The gate opens with the wish to cancel.";
     ChargeAgain = "charge-again", "A charge without an answer is made again under another key.";
     ForgetRefund = "forget-refund", "A change that went back keeps the money.";
-    ApplyTwice = "apply-twice", "An event of the migration is applied again when it comes again.";
+    ApplyTwice = "apply-twice", "The follower keeps no place, and an event that comes again is applied again.";
     KeepLocks = "keep-locks", "A migration ends without freeing its locks.";
 }
 

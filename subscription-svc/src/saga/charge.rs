@@ -13,6 +13,7 @@ use crate::store::Loaded;
 use crate::store::rows::{Owed, PaymentKind, PaymentOutcome, PaymentRequest, TierChange};
 use crate::usecase::facts::{price_changed, terms};
 use subscription_core::change::{Back, Event, Refusal};
+use tiershift_core::mutant::{self, Mutant};
 use tiershift_core::{Reason, Violation};
 
 /// For how much longer the migration must wait at its gate for the charge to begin, in milliseconds: the charge's
@@ -31,6 +32,10 @@ pub async fn charge(service: &Service, owed: &Owed, loaded: &Loaded) -> Result<(
             Some(request) => request,
             None => return Ok(()),
         },
+    };
+    let request = match mutant::on(Mutant::ChargeAgain) && owed.attempts > 0 {
+        true => PaymentRequest { kind: PaymentKind::BackPrice, ..request },
+        false => request,
     };
     service.hold.reached("charging", "intent").await;
     let known = outcome(service, &request).await;

@@ -13,6 +13,7 @@ use crate::store::rows::{Owed, TierChange};
 use subscription_core::access::Gate as AccessGate;
 use subscription_core::change::{Event, Refusal};
 use tiershift_core::Reason;
+use tiershift_core::mutant::{self, Mutant};
 
 /// What is learned when the acceptance is known to be committed.
 pub const ACCEPTED: &str = "accepted";
@@ -31,7 +32,7 @@ const LOOK_MS: i64 = 1_000;
 pub async fn close(service: &Service, owed: &Owed, change: &TierChange) -> Result<(), Fault> {
     let calm_ms = service.store.read(&Key::change(change.id.clone())).await?.leases.calm_ms;
     let may_close = service.learned.since(&change.id, ACCEPTED, service.now()).plus(calm_ms);
-    if service.now() < may_close {
+    if service.now() < may_close && !mutant::on(Mutant::SkipCalmWait) {
         return service.later(owed, may_close, owed.attempts).await;
     }
     let Some(gate_id) = change.machine.gate_id else { return Err(Fault::Refused(Refusal::Unwanted)) };
@@ -81,7 +82,7 @@ pub async fn wait_lease(service: &Service, owed: &Owed) -> Result<(), Fault> {
         return Ok(());
     }
     let may_confirm = service.learned.since(id, CLOSED, service.now()).plus(changing_ms);
-    if service.now() < may_confirm {
+    if service.now() < may_confirm && !mutant::on(Mutant::SkipGateWait) {
         return service.later(owed, may_confirm, owed.attempts).await;
     }
     service.turn(id, |turn, _| delivered(turn, owed, &Event::LeaseWaited)).await?;

@@ -19,6 +19,7 @@ use subscription_core::change::{Back, Change, Charge, Effect, Event, Gate, Notic
 use subscription_core::status::GraphState;
 use tiershift_common::ids::Ids;
 use tiershift_core::event::{ChangeEvent, Direction};
+use tiershift_core::mutant::{self, Mutant};
 use tiershift_core::{Reason, UnixMs, Violation};
 
 /// Who does what nobody asked for.
@@ -134,11 +135,11 @@ impl<'a> Turn<'a> {
     /// Applies one event of the migration, with its public event before whatever it does to the change. Says whether
     /// it was new: each is applied once, by its sequence.
     pub fn follow(&mut self, cursor: String, event: &MigrationEvent) -> Result<bool, Refusal> {
-        if event.event.seq <= self.change.volume_seq {
+        if event.event.seq <= self.change.volume_seq && !mutant::on(Mutant::ApplyTwice) {
             return Ok(false);
         }
         self.change.volume_seq = event.event.seq;
-        self.change.cursor = Some(cursor);
+        self.change.cursor = Some(cursor).filter(|_| !mutant::on(Mutant::ApplyTwice));
         self.learn(event);
         let settling = event.event.direction == Direction::Settle;
         // The gate as it will be, so that the relayed event tells what the customer meets.

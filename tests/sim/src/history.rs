@@ -23,7 +23,7 @@ use subscription_svc::store::memory::Memory as Subscriptions;
 use subscription_svc::store::rows::Interval;
 use subscription_svc::usecase::{ChangeTier, CreateSubscription, Initial, RegisterGraph};
 use tiershift_common::caller::Caller;
-use tiershift_core::Kind;
+use tiershift_core::{Kind, Reason};
 use tiershift_core::ids::{ChangeId, GraphId, OrgId, RequestId, TierName, VolumeId};
 use tiershift_core::mutant::{self, Mutant};
 use tiershift_tests::world::rig::Rig;
@@ -43,6 +43,13 @@ const TICK: Duration = Duration::from_millis(100);
 /// How long everything may take to end once nothing goes wrong any more: the undo of one step is patient for half an
 /// hour, and an operator is needed three times at most.
 const END_WITHIN: Duration = Duration::from_secs(4 * 3_600);
+
+/// First and longest wait before a customer asks again for a change that cannot be accepted now.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+const ASK_SELDOM: Duration = Duration::from_secs(20);
+
+/// How long behind calm a customer still asks: an earlier change of the same graph may need its operator first.
+const PATIENCE: Duration = Duration::from_secs(2 * 3_600);
 
 /// Between two rounds of the operator.
 const OPERATOR_EVERY: Duration = Duration::from_secs(300);
@@ -207,10 +214,12 @@ impl Player<'_> {
     fn ask(&self, wanted: &Wanted, n: usize, graph: GraphId) -> impl Future<Output = ()> + Send + use<> {
         let (present, monitor) = (self.stack.present.clone(), Arc::clone(&self.monitor));
         let (wanted, begun) = (*wanted, self.begun);
+        let gives_up = begun + Duration::from_millis(self.plan.calm_ms) + PATIENCE;
         let org = self.rig.graph(wanted.graph).organisation_id.clone();
         async move {
             let owner = Caller::parse_dev(&format!("user_ada;{org}=owner")).expect("a caller");
             sleep_until(begun + Duration::from_millis(wanted.at_ms)).await;
+            let mut pause = ASK_AGAIN;
             let id = loop {
                 let request = ChangeTier {
                     request: RequestId::parse(format!("change-{n}")).expect("a request id"),
@@ -224,7 +233,9 @@ impl Player<'_> {
                         Ok(change) => break change.id,
                         Err(fault) => {
                             let error = fault.error();
-                            let later = matches!(error.kind, Kind::Unavailable | Kind::Internal | Kind::Aborted);
+                            let busy = error.violations.iter().map(|fault| fault.reason).chain([error.reason]);
+                            let busy = busy.into_iter().any(|r| matches!(r, Reason::ChangeActive | Reason::Settling));
+                            let later = busy || matches!(error.kind, Kind::Unavailable | Kind::Internal | Kind::Aborted);
                             if !later {
                                 monitor.tell(format_args!("customer is refused: {} {error:?}", error.reason));
                                 return;
@@ -232,7 +243,11 @@ impl Player<'_> {
                         }
                     }
                 }
-                sleep(Duration::from_secs(1)).await;
+                if Instant::now() >= gives_up {
+                    return monitor.tell("customer gives up");
+                }
+                sleep(pause).await;
+                pause = (pause * 2).min(ASK_SELDOM);
             };
             let Some(after) = wanted.cancel_after_ms else { return };
             sleep(Duration::from_millis(after)).await;

@@ -269,7 +269,10 @@ impl Monitor {
         }
         rest::i08_nothing_is_held(&all, &over)?;
         if stuck.is_empty() {
-            rest::i10_groups_are_whole(cloud)?;
+            let of_use = |row: &Item| matches!(row.s("status"), Some("healthy" | "initializing"));
+            let known = all.iter().filter(|(table, row)| *table == Table::Instance && of_use(row));
+            let known = known.filter_map(|(_, row)| row.s("instance_id").map(str::to_owned)).collect();
+            rest::i10_groups_are_whole(cloud, &known)?;
         }
         for (id, volume) in graphs {
             rest::i13_writes_are_there(cloud, id)?;

@@ -10,6 +10,7 @@ use crate::state::{Corrupt, End, Gate, Host, Migration, Open, Place, Refusal, St
 use tiershift_core::UnixMs;
 use tiershift_core::event::Direction;
 use tiershift_core::ids::InstanceId;
+use tiershift_core::mutant::{self, Mutant};
 
 /// Why a fact cannot follow.
 type Misplaced = &'static str;
@@ -150,6 +151,9 @@ impl Migration {
                 must(!self.is_committed(), "there is no way back behind the commit")?;
                 must(self.direction == Direction::Forward, "it is on its way back")?;
                 self.direction = Direction::Undo;
+                if mutant::on(Mutant::UndoUnknown) {
+                    self.open = None;
+                }
                 self.undo = Some(Undo { reason: *reason, detail: detail.clone(), by: by.clone(), at });
                 self.moved_at = at;
             }
@@ -258,7 +262,7 @@ impl Migration {
             Effect::Attach { instance, device } => {
                 must(self.place == Place::Free, "the volume is not established to be free")?;
                 let fresh = self.devices_used.insert((instance.clone(), device.clone()));
-                must(fresh, "a device name is used once (F1)")?;
+                must(fresh || mutant::on(Mutant::ReuseDevice), "a device name is used once (F1)")?;
             }
             Effect::Detach { .. } => self.detach_journalled = true,
             Effect::Terminate { instance, .. } => {

@@ -15,6 +15,7 @@ use crate::state::{Corrupt, Migration, attempt_key};
 use crate::{resolve, stages, token, undo, watch};
 use tiershift_core::event::Direction;
 use tiershift_core::ids::{ChangeId, InstanceId, WorkerId};
+use tiershift_core::mutant::{self, Mutant};
 use tiershift_core::{Reason, UnixMs};
 
 /// How often an effect is decided that there is no way around before a human is called. Five refusals at 5 s cover
@@ -268,7 +269,8 @@ impl<'a> Turn<'a> {
             }
         }
         let attempt = self.m.attempts_of(&effect) + 1;
-        let token = token::token(&self.m.id, &attempt_key(&effect), attempt);
+        let counted = if mutant::on(Mutant::ReuseToken) { 1 } else { attempt };
+        let token = token::token(&self.m.id, &attempt_key(&effect), counted);
         Next::Append(vec![Fact::Intent { n: self.m.intents + 1, effect, attempt, token, fence: self.m.fence }])
     }
 
@@ -338,6 +340,9 @@ impl<'a> Turn<'a> {
     pub fn fresh_device(&self, instance: &InstanceId) -> Option<String> {
         let source_device = self.spec().filter(|s| s.source.instance == *instance).map(|s| s.device.as_str());
         ('f'..='p').map(|c| format!("/dev/sd{c}")).find(|name| {
+            if mutant::on(Mutant::ReuseDevice) {
+                return true;
+            }
             Some(name.as_str()) != source_device && !self.m.devices_used.contains(&(instance.clone(), name.clone()))
         })
     }

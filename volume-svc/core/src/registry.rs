@@ -13,6 +13,7 @@ use crate::machine::Append;
 use crate::stages::gate::ACCOUNT;
 use crate::state::{End, Migration, Place};
 use tiershift_core::ids::InstanceId;
+use tiershift_core::mutant::{self, Mutant};
 
 /// Names of the permits that a migration takes.
 pub fn permit_names(spec: &Spec) -> [String; 2] {
@@ -105,6 +106,9 @@ fn fact(rows: &mut Rows, append: &Append, spec: &Spec, entry: &Entry, volume_fen
         Fact::Reserved { target } => reserved(rows, spec, entry, target),
         Fact::Intent { effect: Effect::Terminate { instance, .. }, .. } => {
             condemned(rows, &append.before, spec, entry, instance);
+        }
+        Fact::Intent { effect: Effect::Attach { instance, .. }, .. } if mutant::on(Mutant::RecordEarly) => {
+            attached(rows, spec, entry, instance);
         }
         Fact::Outcome { outcome: Outcome::Done(_), .. } => moved(rows, append, spec, entry),
         Fact::TargetDropped { instance, .. }
@@ -213,7 +217,8 @@ fn moved(rows: &mut Rows, append: &Append, spec: &Spec, entry: &Entry) {
 
 fn freed(rows: &mut Rows, spec: &Spec, entry: &Entry) {
     // Not `available`: that would offer it to whoever boots next (D-20).
-    let set = Item::default().with("status", "detaching").with("last_detached", entry.at.0);
+    let status = if mutant::on(Mutant::OfferEarly) { "available" } else { "detaching" };
+    let set = Item::default().with("status", status).with("last_detached", entry.at.0);
     rows.update(keys::volume_row(&spec.volume), set, &["instance_id"], mine(spec));
 }
 
@@ -271,6 +276,9 @@ fn settling(rows: &mut Rows, spec: &Spec) {
 }
 
 fn done(rows: &mut Rows, before: &Migration, spec: &Spec) {
+    if mutant::on(Mutant::KeepLocks) {
+        return;
+    }
     rows.update(keys::volume_lock(&spec.volume), Item::default(), &["holder", "kind"], held(spec));
     rows.update(keys::graph_lock(&spec.graph), Item::default(), &["holder", "kind"], held(spec));
     rows.update(keys::graph_row(&spec.graph), Item::default(), &TS, mine_or_nobodys(spec));

@@ -11,6 +11,7 @@ use crate::state::Host;
 use tiershift_core::Reason;
 use tiershift_core::event::Direction;
 use tiershift_core::ids::InstanceId;
+use tiershift_core::mutant::{self, Mutant};
 
 /// Nobody is blocked before the gate, and a replacement of a lost source takes minutes to boot: seconds are enough.
 const LOOK_EVERY_MS: i64 = 15_000;
@@ -21,8 +22,9 @@ const GONE_SPAN_MS: i64 = 30_000;
 
 /// EC2 has established that the instance has ended, or never was.
 pub(crate) fn is_gone(t: &Turn<'_>, instance: &InstanceId) -> bool {
+    let (reads, span_ms) = if mutant::on(Mutant::TrustOneRead) { (1, 0) } else { (GONE_READS, GONE_SPAN_MS) };
     t.seen(&Observe::Instance { instance: instance.clone() }).is_some_and(|streak| {
-        matches!(&streak.seen, Seen::Instance(seen) if seen.terminated) && streak.holds(GONE_READS, GONE_SPAN_MS)
+        matches!(&streak.seen, Seen::Instance(seen) if seen.terminated) && streak.holds(reads, span_ms)
     })
 }
 

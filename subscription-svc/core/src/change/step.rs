@@ -7,6 +7,7 @@
 use super::{Back, Cause, Change, Charge, Effect, Event, Gate, Notice, Return, Side, State, Turning};
 use serde::{Deserialize, Serialize};
 use tiershift_core::Reason;
+use tiershift_core::mutant::{self, Mutant};
 
 /// What came of an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,7 +162,9 @@ impl Change {
                     return Ok(wish.same());
                 }
                 let change = Self { turning: Turning::Asked, ..wish };
-                Ok(Step { change, effects: vec![Effect::CancelMigration] })
+                let mut effects = vec![Effect::CancelMigration];
+                effects.extend(mutant::on(Mutant::OpenOnCancel).then_some(Effect::OpenGate));
+                Ok(Step { change, effects })
             }
             State::Finalizing => Err(Refusal::TooLate),
             // It is on its way back already.

@@ -5,6 +5,7 @@
 use super::step::{Outcome, Refusal, Step};
 use super::{Cause, Change, Charge, Effect, Gate, State};
 use tiershift_core::Reason;
+use tiershift_core::mutant::{self, Mutant};
 
 impl Change {
     pub(super) fn gate_requested(&self, gate_id: u64, usage_bytes: Option<i64>) -> Outcome {
@@ -89,7 +90,11 @@ impl Change {
 
     pub(super) fn committed(&self) -> Outcome {
         match self.state {
-            State::Moving => Ok(self.commit().to(State::Finalizing, vec![Effect::ApplyPlan])),
+            State::Moving => {
+                let mut effects = vec![Effect::ApplyPlan];
+                effects.extend(mutant::on(Mutant::OpenOnCommitted).then_some(Effect::OpenGate));
+                Ok(self.commit().to(State::Finalizing, effects))
+            }
             State::Finalizing | State::Succeeded => Ok(self.same()),
             State::Requested
             | State::Preparing
@@ -141,6 +146,7 @@ impl Change {
                 let back = Self { gate: Gate::Open, ..*self };
                 let why = self.turn_back.unwrap_or(reason);
                 Ok(match back.charge {
+                    Charge::Taken if mutant::on(Mutant::ForgetRefund) => back.end(why, vec![Effect::OpenGate]),
                     Charge::None | Charge::Refused => back.end(why, vec![Effect::OpenGate]),
                     Charge::Owed | Charge::Unknown => {
                         let waiting = Self { failure: Some(why), ..back };

@@ -4,6 +4,7 @@ use super::journal::Journal;
 use super::{Verdict, holds};
 use cloud_sim::Sim;
 use cloud_sim::api::control::{EngineEvent, EngineLogEntry, LedgerEntry};
+use cloud_sim::api::engine::Door;
 use std::collections::{BTreeMap, BTreeSet};
 use tiershift_core::ids::ChangeId;
 use volume_svc::world::{TAG_MIGRATION, TAG_STEP};
@@ -65,7 +66,7 @@ impl Seen {
             EngineEvent::Lost { with_host, writes, .. } => {
                 holds("13", *with_host, || format!("{writes} acknowledged writes of {volume} were torn off {instance}"))
             }
-            EngineEvent::Door { .. } => Ok(()),
+            EngineEvent::Door { door } => i02_no_door_opens_unordered(volume, *door, journals),
         }
     }
 }
@@ -80,6 +81,12 @@ fn moving<'a>(volume: &str, journals: &'a Journals) -> Option<&'a Journal> {
 fn i02_no_write_behind_the_drain(volume: &str, write_id: u64, journals: &Journals) -> Verdict {
     let shut = moving(volume, journals).is_some_and(|j| j.drained_at.is_some() && !j.door_ordered);
     holds("2", !shut, || format!("the engine took write {write_id} of {volume} behind the drain"))
+}
+
+/// 2: nor does any engine open its door without that order.
+fn i02_no_door_opens_unordered(volume: &str, door: Door, journals: &Journals) -> Verdict {
+    let shut = moving(volume, journals).is_some_and(|j| j.drained_at.is_some() && !j.door_ordered);
+    holds("2", door != Door::Open || !shut, || format!("a door opens over {volume} behind the drain"))
 }
 
 /// 3: no detach of a volume that a living host has mounted.

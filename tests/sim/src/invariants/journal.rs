@@ -34,6 +34,8 @@ pub struct Journal {
     pub confirmed_at: Option<UnixMs>,
     /// When the writers were seen to be gone.
     pub drained_at: Option<UnixMs>,
+    /// The source's agent shut its door.
+    pub shut: bool,
     /// A door was ordered to be opened since then.
     pub door_ordered: bool,
     /// When the first release was ordered.
@@ -80,6 +82,7 @@ impl Journal {
             rule2_a_token_is_used_once(self, token, effect)?;
             f4_a_condemned_instance_is_not_used(self, effect)?;
         }
+        i02_drained_behind_a_shut_door(self, &entry.fact)?;
         i16_no_end_with_an_open_intent(self, &entry.fact)?;
         i17_one_epoch(self, &entry.fact)?;
         self.fold(entry);
@@ -159,7 +162,7 @@ impl Journal {
             Effect::Release { .. } => {
                 self.released_at.get_or_insert(at);
             }
-            Effect::Resume { .. } => self.door_ordered = true,
+            Effect::Resume { .. } => (self.door_ordered, self.shut) = (true, false),
             Effect::Terminate { instance, .. } => {
                 self.condemned.insert(instance.clone());
             }
@@ -172,6 +175,7 @@ impl Journal {
         match (&effect, outcome) {
             (Effect::Attach { instance, .. }, Outcome::Done(_)) => self.at = Some(instance.clone()),
             (Effect::Detach { .. }, Outcome::Done(_)) => self.at = None,
+            (Effect::Drain { .. }, Outcome::Done(_)) => self.shut = true,
             (Effect::Release { instance }, Outcome::Done(_)) => {
                 self.mounted.remove(instance);
             }
@@ -214,6 +218,12 @@ impl Journal {
 fn i01_attach_only_what_is_free(journal: &Journal, effect: &Effect) -> Verdict {
     let attaches = matches!(effect, Effect::Attach { .. });
     holds("1", !attaches || journal.at.is_none(), || format!("{effect:?} while the volume is at {:?}", journal.at))
+}
+
+/// 2: the writers are gone only if the engine's door was shut before they were counted.
+fn i02_drained_behind_a_shut_door(journal: &Journal, fact: &Fact) -> Verdict {
+    let counted = matches!(fact, Fact::WritesDrained { .. });
+    holds("2", !counted || journal.shut, || "the writers were counted with the engine's door open".to_owned())
 }
 
 /// 3: a detach is decided only of what its agent said is unmounted, or whose instance has ended; and from the source,

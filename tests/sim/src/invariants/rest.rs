@@ -68,14 +68,16 @@ pub fn i08_nothing_is_held(rows: &[(Table, Item)], over: &BTreeSet<String>) -> V
     Ok(())
 }
 
-/// 10: every group has as many members as it wants, each in service.
-pub fn i10_groups_are_whole(cloud: &Cloud) -> Verdict {
+/// 10: every group has as many members as it wants, each in service and known to the registry as serving or idle.
+pub fn i10_groups_are_whole(cloud: &Cloud, known: &BTreeSet<String>) -> Verdict {
     for group in cloud.at_once(DescribeAutoScalingGroups::default()).groups {
         let members = group.instances.len();
         let whole = u32::try_from(members) == Ok(group.desired_capacity);
         holds("10", whole, || format!("{} wants {} and has {members}", group.name, group.desired_capacity))?;
         for member in &group.instances {
             holds("10", member.lifecycle_state == "InService", || format!("at rest {member:?}"))?;
+            let id = &member.instance_id;
+            holds("10", known.contains(id), || format!("at rest nobody knows {id} of {}", group.name))?;
         }
     }
     Ok(())

@@ -14,6 +14,7 @@ use crate::state::Open;
 use crate::watch;
 use tiershift_core::Reason;
 use tiershift_core::ids::InstanceId;
+use tiershift_core::mutant::{self, Mutant};
 
 /// Drain and resume: the answer is the outcome.
 pub(super) fn at_once(t: &Turn<'_>, open: &Open, instance: &InstanceId) -> Next {
@@ -31,6 +32,9 @@ pub(super) fn until(t: &Turn<'_>, open: &Open, instance: &InstanceId, want: Agen
     // so that nothing is undone that is still to come.
     let hopeless = want == AgentState::Adopted && !t.m.is_source(instance) && open_ms(t, open) >= t.set.adopt_ms;
     let what = Observe::AgentVolume { instance: instance.clone() };
+    if mutant::on(Mutant::ForgetUnmount) && want == AgentState::Released {
+        return done(open, Done::Released { fs_uuid: None });
+    }
     match &t.s.calls.answer {
         None => return call(open),
         Some(Ok(_)) => {}

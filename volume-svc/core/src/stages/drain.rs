@@ -9,11 +9,12 @@ use crate::machine::{Next, Turn};
 use crate::stage::Stage;
 use tiershift_core::Reason;
 use tiershift_core::ids::InstanceId;
+use tiershift_core::mutant::{self, Mutant};
 
 pub(crate) fn writes(t: &Turn<'_>) -> Next {
     let Some(spec) = t.spec() else { return Next::Idle };
     let source = &spec.source.instance;
-    if let Some(first) = shut(t, source, Scope::Writes) {
+    if let Some(first) = shut(t, source, Scope::Writes).filter(|_| !mutant::on(Mutant::LeaveDoorOpen)) {
         return first;
     }
     if !empty(t, &Observe::Writers { instance: source.clone() }) {

@@ -6,6 +6,7 @@ use crate::fact::Fact;
 use crate::machine::{Next, Turn};
 use crate::stage::Stage;
 use tiershift_core::Reason;
+use tiershift_core::mutant::{self, Mutant};
 
 /// How often watchers hear of a slow stage, if there is anything new: at most a hundred times a stage.
 const SHOW_EVERY_MS: i64 = 15_000;
@@ -18,7 +19,7 @@ pub(crate) fn next(t: &Turn<'_>) -> Next {
         }
         return t.intend(snapshot);
     };
-    if t.m.completed.contains(safety) {
+    if t.m.completed.contains(safety) || mutant::on(Mutant::SkipSafety) {
         return Turn::enter(Stage::Capacity);
     }
     let what = Observe::Snapshots { purpose: Purpose::Safety };

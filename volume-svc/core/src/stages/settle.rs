@@ -9,6 +9,7 @@ use crate::state::{End, Place};
 use crate::watch;
 use tiershift_core::Reason;
 use tiershift_core::ids::{GroupName, InstanceId};
+use tiershift_core::mutant::{self, Mutant};
 
 /// A pending snapshot is looked at this seldom: nobody waits for it.
 const LOOK_EVERY_MS: i64 = 30_000;
@@ -29,8 +30,8 @@ fn moved(t: &Turn<'_>) -> Option<Next> {
     let spec = t.spec()?;
     keep_on_termination(t)
         .or_else(|| (!t.m.tagged).then(|| t.intend(Effect::TagVolume { tier: spec.target_tier.clone() })))
-        .or_else(|| final_completed(t))
-        .or_else(|| soak(t))
+        .or_else(|| final_completed(t).filter(|_| !mutant::on(Mutant::ReleaseAssetsEarly)))
+        .or_else(|| soak(t).filter(|_| !mutant::on(Mutant::ReleaseAssetsEarly)))
         .or_else(|| leftovers(t))
         .or_else(|| retire_source(t, &spec.source))
         .or_else(|| delete_safety(t))
@@ -109,7 +110,7 @@ fn end_empty(t: &Turn<'_>, group: &GroupName, instance: &InstanceId) -> Option<N
         matches!(&streak.seen, Seen::Instance(seen) if seen.data_volumes == 0 && !seen.terminated)
             && streak.holds(2, t.set.zero_gap_ms)
     });
-    if empty || watch::is_gone(t, instance) {
+    if empty || watch::is_gone(t, instance) || mutant::on(Mutant::EndWithoutLooking) {
         return Some(end_instance(t, group, instance));
     }
     Some(look(t, what, &format!("{instance} still holds a volume")))
@@ -137,7 +138,7 @@ fn leftovers(t: &Turn<'_>) -> Option<Next> {
     let parties = parties.filter(owed).map(|p| (&p.group, &p.instance));
     unreserved
         .chain(parties)
-        .filter(|(_, instance)| Some(*instance) != serving)
+        .filter(|(_, instance)| Some(*instance) != serving || mutant::on(Mutant::EndWithoutLooking))
         .find_map(|(group, instance)| end_empty(t, group, instance))
 }
 
