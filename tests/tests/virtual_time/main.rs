@@ -14,3 +14,5 @@ mod histories;
 mod moves;
 mod plans;
 mod settings;
+mod settling;
+mod sources;
