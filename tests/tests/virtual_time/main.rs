@@ -16,3 +16,4 @@ mod plans;
 mod settings;
 mod settling;
 mod sources;
+mod versions;
