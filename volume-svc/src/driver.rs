@@ -31,6 +31,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// After a store that does not answer.
 const STORE_PAUSE: Duration = Duration::from_millis(500);
 
+/// What an operator is called for when this build cannot read a journal: it was written by another version, or is
+/// damaged. Nothing is guessed, and nothing is sent on its behalf (V6).
+pub const UNREADABLE: &str = "journal unreadable";
+
 /// What every driver of a process shares.
 #[derive(Clone, Debug)]
 pub struct Drivers {
@@ -79,7 +83,7 @@ impl Drivers {
                 }
                 Ok(None) => return Stopped::Lost,
                 Err(ReadError::Corrupt { why, .. }) => {
-                    self.alerts.raise(id, "journal unreadable", &why).await;
+                    self.alerts.raise(id, UNREADABLE, &why).await;
                     return Stopped::Unreadable;
                 }
                 Err(ReadError::Store(error)) => {
@@ -247,8 +251,8 @@ impl Drivers {
                 stage = %machine.state.stage,
                 "journalled"
             );
-            if let Fact::Stuck { reason, detail } = &entry.fact {
-                self.alerts.raise(&machine.state.id, reason.as_str(), detail).await;
+            if let Some((reason, detail)) = volume_core::alerts::of(&append.before, &entry.fact) {
+                self.alerts.raise(&machine.state.id, reason.as_str(), &detail).await;
             }
         }
     }

@@ -340,7 +340,7 @@ impl Migrations {
             Fault::from(Error::new(Kind::FailedPrecondition, Reason::WrongState, format!("not handed over: {why}")))
         };
         let instance = match side {
-            Side::Source => m.spec.as_ref().map(|s| s.source.instance.clone()),
+            Side::Source => m.home().map(|home| home.instance.clone()),
             Side::Target => m.target.as_ref().map(|t| t.instance.clone()),
         }
         .ok_or_else(|| unverified("there is no such side"))?;

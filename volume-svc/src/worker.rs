@@ -4,7 +4,7 @@
 //! another process is taken over only after its heartbeat stood still for a full lease by our own clock; the
 //! take-over raises the volume's fence and the head's in one transaction, so of two who try one does.
 
-use crate::driver::{Drivers, Stopped};
+use crate::driver::{Drivers, Stopped, UNREADABLE};
 use crate::journal::{AppendError, Head, ReadError};
 use crate::lease::Watched;
 use std::collections::BTreeSet;
@@ -80,6 +80,11 @@ impl Worker {
             match self.mine(&id, watched).await {
                 Ok(true) => self.spawn(id, tasks, stop),
                 Ok(false) => {}
+                // Nobody can drive what cannot be read: an operator is called, once (V6), and the others go on.
+                Err(ReadError::Corrupt { why, .. }) => {
+                    self.drivers.alerts.raise(&id, UNREADABLE, &why).await;
+                    self.driven.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+                }
                 Err(error) => tracing::warn!(migration = %id, %error, "a migration could not be looked at"),
             }
         }

@@ -136,8 +136,8 @@ impl World {
                     _ => Ok(Done::Launched(outcome.instances)),
                 }
             }
-            Effect::Terminate { instance, .. } => {
-                cloud(self.autoscaling.terminate_instance_in_auto_scaling_group(instance, true).await)
+            Effect::Terminate { instance, decrement, .. } => {
+                cloud(self.autoscaling.terminate_instance_in_auto_scaling_group(instance, *decrement).await)
             }
             Effect::Detach { instance, device } => {
                 cloud(self.ec2.detach_volume(&spec.volume, instance, device).await.map(|_| ()))
@@ -179,7 +179,8 @@ impl World {
                 let ask = volume_core::preflight_ask(spec);
                 Seen::Facts(Box::new(self.gather(&ask, None).await))
             }
-            Observe::Snapshots { purpose } => self.snapshots(spec, *purpose).await,
+            Observe::Snapshots { purpose } => self.snapshots(spec, Some(*purpose)).await,
+            Observe::AllSnapshots => self.snapshots(spec, None).await,
             Observe::Candidates => match self.candidates(&spec.target_tier, &spec.target_group, &spec.zone).await {
                 Ok(list) => Seen::Candidates(list),
                 Err(trouble) => Seen::Nothing(trouble),
@@ -253,13 +254,12 @@ impl World {
         SnapshotRequest { volume_id: spec.volume.clone(), description: name.clone(), tags }
     }
 
-    async fn snapshots(&self, spec: &Spec, purpose: Purpose) -> Seen {
-        let filter = SnapshotFilter {
-            ids: Vec::new(),
-            volume_id: Some(spec.volume.clone()),
-            tags: [(TAG_MIGRATION.to_owned(), spec.id.to_string()), (TAG_STEP.to_owned(), purpose.name().to_owned())]
-                .into(),
-        };
+    /// Ours for a purpose, or all of the volume.
+    async fn snapshots(&self, spec: &Spec, purpose: Option<Purpose>) -> Seen {
+        let ours = purpose.map_or_else(Tags::new, |purpose| {
+            [(TAG_MIGRATION.to_owned(), spec.id.to_string()), (TAG_STEP.to_owned(), purpose.name().to_owned())].into()
+        });
+        let filter = SnapshotFilter { ids: Vec::new(), volume_id: Some(spec.volume.clone()), tags: ours };
         let found = self.ec2.describe_snapshots(&filter).await.map_err(|e| trouble(&e));
         saw(found, |list| {
             let mut seen: Vec<SnapshotSeen> = list
@@ -345,6 +345,7 @@ impl World {
         let known = spec
             .map(|s| &s.source)
             .into_iter()
+            .chain(&m.home)
             .chain(m.target.iter())
             .chain(m.dropped.iter().map(|(p, _)| p))
             .find(|p| p.instance == *id);

@@ -141,6 +141,16 @@ fn what_cannot_be_true_is_put_before_a_person_and_the_gate_follows_the_volume() 
     }
 }
 
+/// H21: the bytes of a charge are stored before they are sent. A process that dies right then leaves it owed and neither
+/// taken nor unknown; when the volume is back it must still become definite, or nobody ever gives the money back.
+#[test]
+fn a_charge_that_may_have_been_sent_is_wanted_until_it_is_definite() {
+    for change in reachable().into_iter().filter(|c| c.state == State::Compensating) {
+        let open = matches!(change.charge, Charge::Owed | Charge::Unknown);
+        assert_eq!(change.wants(&Effect::Charge), open, "{change:?}");
+    }
+}
+
 #[test]
 fn an_event_that_comes_twice_does_nothing_the_second_time() {
     // A repeated unknown outcome is a new try; a second deadline is another one, and graver.

@@ -333,7 +333,8 @@ fn changes(call: &LedgerEntry) -> bool {
     let commands = ["AgentDrain", "AgentResume", "AgentRelease", "AgentAdopt"];
     match call.service {
         Service::Agent => commands.contains(&call.action.as_str()),
-        _ => !call.action.starts_with("Describe"),
+        // An operator's: volume-svc ends instances by their group only.
+        _ => !call.action.starts_with("Describe") && call.action != "TerminateInstances",
     }
 }
 
@@ -353,6 +354,9 @@ fn roles(state: &Migration, entries: &[Entry]) -> BTreeMap<String, String> {
     }
     if let Some(launched) = &state.launched {
         put(launched, "launched");
+    }
+    if let Some(home) = &state.home {
+        put(&home.instance, "home");
     }
     let reserved = entries.iter().filter_map(|entry| match &entry.fact {
         Fact::Reserved { target } => Some(target),

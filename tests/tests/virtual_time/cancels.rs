@@ -128,7 +128,7 @@ async fn at_the_gate_a_reserved_instance_goes_back_to_the_pool() {
 }
 
 #[tokio::test(start_paused = true, flavor = "current_thread")]
-async fn at_the_gate_the_confirmation_comes_too_late() {
+async fn h10_at_the_gate_the_confirmation_comes_too_late() {
     let rig = Rig::new(short_soak()).await;
     let process = Process::start(&rig, Fuse::endless());
     let run = Run::begin(&rig, &process, "upgrade-1", "ladybug-large", Policy::Confirm).await;
@@ -182,7 +182,7 @@ async fn behind_the_detach_it_is_too_late() {
 }
 
 #[tokio::test(start_paused = true, flavor = "current_thread")]
-async fn before_its_start_it_is_never_started() {
+async fn h27_before_its_start_it_is_never_started() {
     let rig = Rig::new(short_soak()).await;
     let process = Process::start(&rig, Fuse::endless());
     let id = rig.change_id();

@@ -52,7 +52,7 @@ fn most_at_once(all: &[Evidence]) -> usize {
 }
 
 #[tokio::test(start_paused = true, flavor = "current_thread")]
-async fn as_many_as_have_a_permit_block_writes_at_once() {
+async fn h31_as_many_as_have_a_permit_block_writes_at_once() {
     let rig = Rig::new(hardly_any_soak()).await;
     let process = Process::start(&rig, Fuse::endless());
     let runs = ask_for_all(&rig, &process);

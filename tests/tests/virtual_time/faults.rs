@@ -158,7 +158,7 @@ async fn no_capacity_at_all_ends_the_change_before_its_gate() {
 }
 
 #[tokio::test(start_paused = true, flavor = "current_thread")]
-async fn a_target_that_dies_in_adopt_is_condemned_and_the_source_serves() {
+async fn h33_a_target_that_dies_in_adopt_is_condemned_and_the_source_serves() {
     let rig = Rig::new(short_soak()).await;
     let process = Process::start(&rig, Fuse::endless());
     let run = Run::begin(&rig, &process, "upgrade-1", "ladybug-large", Policy::Confirm).await;

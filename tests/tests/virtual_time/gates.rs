@@ -12,7 +12,7 @@ use volume_core::stage::Stage;
 use volume_core::state::End;
 
 #[tokio::test(start_paused = true, flavor = "current_thread")]
-async fn a_gate_that_nobody_confirms_aborts_at_its_deadline() {
+async fn h10_a_gate_that_nobody_confirms_aborts_at_its_deadline() {
     let rig = Rig::new(short_soak()).await;
     let process = Process::start(&rig, Fuse::endless());
     let run = Run::begin(&rig, &process, "upgrade-1", "ladybug-large", Policy::Ignore).await;
@@ -33,7 +33,7 @@ async fn a_gate_that_nobody_confirms_aborts_at_its_deadline() {
 }
 
 #[tokio::test(start_paused = true, flavor = "current_thread")]
-async fn only_the_gate_that_is_open_can_be_confirmed_and_a_repeat_is_the_same() {
+async fn h10_only_the_gate_that_is_open_can_be_confirmed_and_a_repeat_is_the_same() {
     let rig = Rig::new(short_soak()).await;
     let process = Process::start(&rig, Fuse::endless());
     let run = Run::begin(&rig, &process, "upgrade-1", "ladybug-large", Policy::Ignore).await;

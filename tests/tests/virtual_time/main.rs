@@ -14,3 +14,6 @@ mod histories;
 mod moves;
 mod plans;
 mod settings;
+mod settling;
+mod sources;
+mod versions;

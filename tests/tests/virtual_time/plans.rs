@@ -97,7 +97,7 @@ async fn a_full_group_has_no_room_in_the_volumes_zone() {
 }
 
 #[tokio::test(start_paused = true, flavor = "current_thread")]
-async fn a_graph_is_changed_once_at_a_time() {
+async fn h35_a_graph_is_changed_once_at_a_time() {
     let rig = Rig::new(short_soak()).await;
     let process = Process::start(&rig, Fuse::endless());
     let wish = rig.wish("upgrade-1", "ladybug-large");

@@ -181,6 +181,8 @@ pub enum Observe {
         /// Of which step.
         purpose: Purpose,
     },
+    /// Every snapshot of the volume, whoever took it.
+    AllSnapshots,
     /// Idle instances of the target group in the zone, confirmed in EC2 and by their agents.
     Candidates,
     /// One instance in EC2, its group and its agent.

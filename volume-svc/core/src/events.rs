@@ -110,6 +110,14 @@ fn message(after: &Migration, fact: &Fact) -> String {
             let side = if *side == Side::Source { "old" } else { "new" };
             format!("{by} handed the graph over on its {side} instance")
         }
+        Fact::SourceLost { instance } => {
+            let next =
+                if after.direction == Direction::Undo { "another takes its place" } else { "going on without it" };
+            format!("instance {instance} has ended; {next}")
+        }
+        Fact::SourceReplaced { home } => {
+            format!("going back to {}, a new instance in the old one's place", home.instance)
+        }
         Fact::Done => "everything is put away".to_owned(),
         Fact::Tombstone { by } => format!("canceled by {by} before it started"),
         private => private.name().to_owned(),
@@ -154,6 +162,10 @@ fn detail(after: &Migration, fact: &Fact) -> BTreeMap<String, String> {
             }
         }
         Fact::RolledBack => {
+            if let Some(home) = after.home() {
+                put("instance", home.instance.to_string());
+                put("private_ip", home.private_ip.clone());
+            }
             if let Some(undo) = &after.undo {
                 put("reason", undo.reason.as_str().to_owned());
             }
@@ -164,7 +176,7 @@ fn detail(after: &Migration, fact: &Fact) -> BTreeMap<String, String> {
         Fact::HandedOver { side, note, .. } => {
             put("note", note.clone());
             let party = match side {
-                Side::Source => after.spec.as_ref().map(|s| &s.source),
+                Side::Source => after.home(),
                 Side::Target => after.target.as_ref(),
             };
             if let Some(party) = party {

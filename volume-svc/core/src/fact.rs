@@ -88,6 +88,16 @@ pub enum Side {
     Target,
 }
 
+/// What is amiss with a final snapshot (H35).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Amiss {
+    /// It ended in error: it restores nothing.
+    Failed,
+    /// It is pending for longer than any copy takes; the soak goes on until it is completed.
+    Late,
+}
+
 /// What an operator wants of a stuck migration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -233,9 +243,32 @@ pub enum Fact {
         /// Why.
         note: String,
     },
+    /// Behind the gate the source ended. If it had not let go of the volume, nobody unmounted it, and the engine that
+    /// opens it next recovers what its log has (H34).
+    SourceLost {
+        /// Which.
+        instance: InstanceId,
+    },
+    /// On the way back a new instance of the source's group takes the place of the one that was lost (H34).
+    SourceReplaced {
+        /// The new one.
+        home: Party,
+    },
     /// A snapshot of this migration was seen completed.
     SnapshotCompleted {
         /// Which.
+        snapshot: SnapshotId,
+    },
+    /// A final snapshot is no restore point, or not yet: people are told, and it goes on.
+    SnapshotAmiss {
+        /// Which.
+        snapshot: SnapshotId,
+        /// What.
+        what: Amiss,
+    },
+    /// A later completed snapshot of the volume, whoever took it, stands in for a final one that failed (H35).
+    SnapshotStoodIn {
+        /// The later one.
         snapshot: SnapshotId,
     },
     /// The source goes back to the pool instead of ending: its group is at its smallest size (H35).
@@ -274,7 +307,11 @@ impl Fact {
             Self::Stuck { .. } => "stuck",
             Self::Resumed { .. } => "resumed",
             Self::HandedOver { .. } => "handed_over",
+            Self::SourceLost { .. } => "source_lost",
+            Self::SourceReplaced { .. } => "source_replaced",
             Self::SnapshotCompleted { .. } => "snapshot_completed",
+            Self::SnapshotAmiss { .. } => "snapshot_amiss",
+            Self::SnapshotStoodIn { .. } => "snapshot_stood_in",
             Self::SourceKept => "source_kept",
             Self::Done => "done",
             Self::Tombstone { .. } => "tombstone",
@@ -298,6 +335,8 @@ impl Fact {
             | Self::Stuck { .. }
             | Self::Resumed { .. }
             | Self::HandedOver { .. }
+            | Self::SourceLost { .. }
+            | Self::SourceReplaced { .. }
             | Self::Done
             | Self::Tombstone { .. } => true,
             Self::TakenOver { .. }
@@ -308,6 +347,8 @@ impl Fact {
             | Self::WritesDrained { .. }
             | Self::Rehomed { .. }
             | Self::SnapshotCompleted { .. }
+            | Self::SnapshotAmiss { .. }
+            | Self::SnapshotStoodIn { .. }
             | Self::SourceKept => false,
         }
     }

@@ -4,13 +4,13 @@
 //! What the fields mean is in `state.rs`.
 
 use crate::effect::{Done, Effect, Purpose};
-use crate::fact::{Entry, Fact, Outcome, Resume, SCHEMA, Side};
+use crate::fact::{Amiss, Entry, Fact, Outcome, Party, Resume, SCHEMA, Side};
 use crate::stage::Stage;
 use crate::state::{Corrupt, End, Gate, Host, Migration, Open, Place, Refusal, Stuck, Undo, attempt_key};
-use tiershift_core::UnixMs;
 use tiershift_core::event::Direction;
 use tiershift_core::ids::InstanceId;
 use tiershift_core::mutant::{self, Mutant};
+use tiershift_core::{Reason, UnixMs};
 
 /// Why a fact cannot follow.
 type Misplaced = &'static str;
@@ -169,7 +169,21 @@ impl Migration {
             }
             Fact::Resumed { action, .. } => self.resume(*action, at)?,
             Fact::HandedOver { side, .. } => self.hand_over(*side, at)?,
+            Fact::SourceLost { instance } => self.lose_source(instance, at)?,
+            Fact::SourceReplaced { home } => self.replace_source(home, at)?,
             Fact::SnapshotCompleted { snapshot } => {
+                self.completed.insert(snapshot.clone());
+            }
+            Fact::SnapshotAmiss { snapshot, what: Amiss::Failed } => {
+                must(self.failed.insert(snapshot.clone()), "it failed before")?;
+                self.finals_failed += 1;
+            }
+            Fact::SnapshotAmiss { snapshot, what: Amiss::Late } => {
+                self.late.insert(snapshot.clone());
+            }
+            Fact::SnapshotStoodIn { snapshot } => {
+                must(self.last.as_ref().is_some_and(|last| self.failed.contains(last)), "the final one did not fail")?;
+                self.last = Some(snapshot.clone());
                 self.completed.insert(snapshot.clone());
             }
             Fact::SourceKept => self.source_kept = true,
@@ -191,6 +205,35 @@ impl Migration {
     fn may_commit(&self) -> Result<(), Misplaced> {
         self.may_advance()?;
         must(self.at_target() && self.target_host == Host::Adopted, "the target has not adopted the volume")
+    }
+
+    /// From here on nothing of ours runs there: it has ended. Where the volume is stays to be established.
+    fn lose_source(&mut self, instance: &InstanceId, at: UnixMs) -> Result<(), Misplaced> {
+        must(self.open.is_none(), "an intent is open")?;
+        must(!self.is_committed() && self.direction != Direction::Settle, "the source is not needed any more")?;
+        must(self.is_source(instance) && !self.source_lost, "not the source, or lost before")?;
+        self.source_lost = true;
+        self.homes_lost += u32::from(self.home.is_some());
+        self.source_host = Host::Unmounted;
+        self.offline_at.get_or_insert(at);
+        self.moved_at = at;
+        Ok(())
+    }
+
+    /// From here on the graph goes back to another instance. One that took the place before, and ended too, is put away
+    /// with the targets that were given up.
+    fn replace_source(&mut self, home: &Party, at: UnixMs) -> Result<(), Misplaced> {
+        must(self.open.is_none(), "an intent is open")?;
+        must(self.direction == Direction::Undo && self.source_lost, "the source was not lost on the way back")?;
+        must(!self.at_source(), "the volume is attached to the one that was lost")?;
+        if let Some(lost) = self.home.replace(home.clone()) {
+            self.dropped.push((lost, Reason::SourceLost));
+        }
+        self.home_launched = None;
+        self.source_lost = false;
+        self.source_host = Host::Unmounted;
+        self.moved_at = at;
+        Ok(())
     }
 
     fn enter(&mut self, stage: Stage, at: UnixMs) {
@@ -216,6 +259,8 @@ impl Migration {
         self.stuck = None;
         self.refusal = None;
         self.silent.clear();
+        self.finals_failed = 0;
+        self.homes_lost = 0;
         self.moved_at = at;
         self.entered_at = at;
         if action == Resume::GoForward {
@@ -234,7 +279,7 @@ impl Migration {
         must(self.open.is_none(), "an intent is open")?;
         self.stuck = None;
         let instance = match side {
-            Side::Source => self.spec.as_ref().map(|s| s.source.instance.clone()),
+            Side::Source => self.home().map(|home| home.instance.clone()),
             Side::Target => self.target.as_ref().map(|t| t.instance.clone()),
         };
         let instance = instance.ok_or("there is no such side")?;
@@ -315,7 +360,11 @@ impl Migration {
             ) => {
                 self.silent.insert(instance.clone());
             }
-            (Effect::Launch { .. }, Outcome::Done(Done::Launched(ids))) => self.launched = ids.first().cloned(),
+            (Effect::Launch { group, .. }, Outcome::Done(Done::Launched(ids))) => {
+                let target = self.spec.as_ref().is_none_or(|s| s.target_group == *group);
+                let launched = if target { &mut self.launched } else { &mut self.home_launched };
+                *launched = ids.first().cloned();
+            }
             (Effect::Resume { instance }, Outcome::Done(_)) => self.set_host(instance, Host::Serving),
             (Effect::Terminate { instance, .. }, Outcome::Done(_)) => {
                 self.terminated.insert(instance.clone());

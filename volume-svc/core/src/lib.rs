@@ -2,14 +2,16 @@
 //! randomness; the shell in `volume-svc` has all three.
 //!
 //! Read in this order: `stage` (what happens when), `fact` (what is written down), `state` and `fold` (what that
-//! means), `machine` (how it goes on), `resolve/` (the life of one effect), `stages/` and `undo` (the rules), `watch`
-//! (instances that end meanwhile), `requests` (what may be asked from outside), `registry` (which rows change),
-//! `plan` (whether it may start at all). What it all comes to is printed in `tests/machine_table.txt`.
+//! means), `machine` (how it goes on), `resolve/` (the life of one effect), `stages/`, `undo` and `home` (the rules),
+//! `watch` (instances that end meanwhile), `requests` (what may be asked from outside), `registry` (which rows change),
+//! `alerts` (what people are called for), `plan` (whether it may start at all). What it all comes to is printed in `tests/machine_table.txt`.
 
+pub mod alerts;
 pub mod effect;
 pub mod events;
 pub mod fact;
 mod fold;
+mod home;
 pub mod item;
 pub mod keys;
 pub mod machine;

@@ -179,6 +179,9 @@ impl Machine {
                 self.scratch.rejected.insert(target.instance.clone());
                 self.scratch.forget(&Observe::Candidates);
             }
+            [Fact::SourceReplaced { home }] => {
+                self.scratch.rejected.insert(home.instance.clone());
+            }
             [Fact::GateRequested { .. }] => self.scratch.forget(&Observe::Permits),
             _ => self.scratch.registry_conflict = true,
         }
@@ -209,6 +212,7 @@ fn stands_alone(fact: &Fact) -> bool {
     matches!(
         fact,
         Fact::Reserved { .. }
+            | Fact::SourceReplaced { .. }
             | Fact::GateRequested { .. }
             | Fact::Committed { .. }
             | Fact::Rehomed { .. }

@@ -31,6 +31,9 @@ pub fn forward_ms(m: &Migration, now: UnixMs) -> i64 {
 /// Estimated milliseconds of the way back that are left.
 pub fn undo_ms(m: &Migration) -> i64 {
     let mut left = 1_000;
+    if m.source_lost {
+        left += Stage::Capacity.nominal_ms();
+    }
     if m.target_host != Host::Unmounted {
         left += Stage::Release.nominal_ms();
     }

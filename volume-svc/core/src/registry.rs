@@ -104,6 +104,11 @@ fn fact(rows: &mut Rows, append: &Append, spec: &Spec, entry: &Entry, volume_fen
             rows.update(keys::volume_lock(&spec.volume), Item::default().with("fence", *fence), &[], conds);
         }
         Fact::Reserved { target } => reserved(rows, spec, entry, target),
+        Fact::SourceReplaced { home } => {
+            let set = launched(spec, "reserved", entry, Of::Source).with("private_ip", home.private_ip.as_str());
+            let key = keys::instance_row(&home.instance);
+            rows.push(Write::upsert(key, set.with("status", "initializing"), &[], mine_or_nobodys(spec)));
+        }
         Fact::Intent { effect: Effect::Terminate { instance, .. }, .. } => {
             condemned(rows, &append.before, spec, entry, instance);
         }
@@ -122,9 +127,18 @@ fn fact(rows: &mut Rows, append: &Append, spec: &Spec, entry: &Entry, volume_fen
             committed(rows, &append.before, spec, entry, private_ip);
         }
         // The rows of graph and volume are left alone: a source that serves must not wait for a foreign writer.
-        Fact::RolledBack => settling(rows, spec),
+        // Only what took the place of a lost source must be found by those who look for the graph (H34).
+        Fact::RolledBack => {
+            if let Some(home) = &append.before.home {
+                rehoused(rows, spec, entry, home);
+            }
+            settling(rows, spec);
+        }
         Fact::HandedOver { side: Side::Source, .. } => {
-            attached(rows, spec, entry, &spec.source.instance);
+            match &append.before.home {
+                Some(home) => rehoused(rows, spec, entry, home),
+                None => attached(rows, spec, entry, &spec.source.instance),
+            }
             settling(rows, spec);
         }
         Fact::HandedOver { side: Side::Target, .. } => {
@@ -165,21 +179,32 @@ fn started(rows: &mut Rows, append: &Append, spec: &Spec, entry: &Entry, volume_
 fn reserved(rows: &mut Rows, spec: &Spec, entry: &Entry, target: &Party) {
     let key = keys::instance_row(&target.instance);
     if target.launched {
-        let set = launched(spec, "reserved", entry).with("private_ip", target.private_ip.as_str());
+        let set = launched(spec, "reserved", entry, Of::Target).with("private_ip", target.private_ip.as_str());
         rows.push(Write::upsert(key, set.with("status", "initializing"), &[], mine_or_nobodys(spec)));
     } else {
         rows.update(key, ours(spec, "reserved", entry), &[], vec![Cond::absent("ts_migration")]);
     }
 }
 
+/// Whose tier and group a launched instance is of.
+#[derive(Clone, Copy)]
+enum Of {
+    Source,
+    Target,
+}
+
 /// The row of an instance that was launched for us. It has none yet, unless it was quick to register itself: ours
 /// names it either way.
-fn launched(spec: &Spec, state: &str, entry: &Entry) -> Item {
+fn launched(spec: &Spec, state: &str, entry: &Entry, of: Of) -> Item {
+    let (tier, group) = match of {
+        Of::Source => (&spec.source_tier, &spec.source.group),
+        Of::Target => (&spec.target_tier, &spec.target_group),
+    };
     ours(spec, state, entry)
         .with("availability_zone", spec.zone.as_str())
-        .with("tier", spec.target_tier.as_str())
-        .with("cluster_tier", spec.target_tier.as_str())
-        .with("cluster_group", spec.target_group.as_str())
+        .with("tier", tier.as_str())
+        .with("cluster_tier", tier.as_str())
+        .with("cluster_group", group.as_str())
         .with("node_type", "writer")
         .with("database_count", 0)
         .with("max_databases", 1)
@@ -190,8 +215,15 @@ fn launched(spec: &Spec, state: &str, entry: &Entry) -> Item {
 /// and never reserved gets a row by this, so that nobody reserves it meanwhile.
 fn condemned(rows: &mut Rows, before: &Migration, spec: &Spec, entry: &Entry, instance: &InstanceId) {
     let key = keys::instance_row(instance);
-    if before.launched.as_ref() == Some(instance) {
-        let set = launched(spec, "condemned", entry).with("status", "terminating");
+    let of = if before.launched.as_ref() == Some(instance) {
+        Some(Of::Target)
+    } else if before.home_launched.as_ref() == Some(instance) {
+        Some(Of::Source)
+    } else {
+        None
+    };
+    if let Some(of) = of {
+        let set = launched(spec, "condemned", entry, of).with("status", "terminating");
         rows.push(Write::upsert(key, set, &[], mine_or_nobodys(spec)));
     } else {
         rows.update(key, ours(spec, "condemned", entry).with("status", "terminating"), &[], mine(spec));
@@ -268,6 +300,31 @@ fn committed(rows: &mut Rows, before: &Migration, spec: &Spec, entry: &Entry, pr
     settling(rows, spec);
 }
 
+/// The graph serves on what took the place of a source that was lost: those who look for it must find it there.
+fn rehoused(rows: &mut Rows, spec: &Spec, entry: &Entry, home: &Party) {
+    rows.update(
+        keys::graph_row(&spec.graph),
+        Item::default()
+            .with("instance_id", home.instance.as_str())
+            .with("private_ip", home.private_ip.as_str())
+            .with("availability_zone", spec.zone.as_str())
+            .with("status", "active")
+            .with("last_updated", entry.at.0),
+        &[],
+        mine(spec),
+    );
+    attached(rows, spec, entry, &home.instance);
+    rows.update(
+        keys::instance_row(&home.instance),
+        ours(spec, "serving", entry).with("status", "healthy").with("database_count", 1),
+        &[],
+        mine(spec),
+    );
+    // EC2 has shown that it ended (H34).
+    let ended = Item::default().with("status", "terminated").with("terminating_at", entry.at.0);
+    rows.update(keys::instance_row(&spec.source.instance), ended, &[], mine_or_nobodys(spec));
+}
+
 /// The locks go on to keep out migrations and clean-up, and nothing else (H35).
 fn settling(rows: &mut Rows, spec: &Spec) {
     let set = Item::default().with("kind", "settling");
@@ -292,6 +349,9 @@ fn done(rows: &mut Rows, before: &Migration, spec: &Spec) {
             rows.update(keys::instance_row(instance), Item::default(), &TS, mine_or_nobodys(spec));
         }
     };
+    if let Some(home) = &before.home {
+        free(rows, &home.instance);
+    }
     if let Some(target) = &before.target
         && (before.end == Some(End::Moved) || Some(&target.instance) != serving)
     {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tiershift_core::ids::{GroupName, InstanceId, SnapshotId, Zone};
 
-/// One of our snapshots as EC2 shows it.
+/// A snapshot of the volume as EC2 shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotSeen {
     /// Its id.
@@ -182,7 +182,7 @@ pub enum Seen {
     Nothing(Trouble),
     /// The facts of `plan`.
     Facts(Box<Facts>),
-    /// Our snapshots, oldest first.
+    /// Snapshots, oldest first.
     Snapshots(Vec<SnapshotSeen>),
     /// Idle instances, in the order of their ids.
     Candidates(Vec<Candidate>),

@@ -174,14 +174,22 @@ pub struct Migration {
     pub open: Option<Open>,
     /// Intents so far.
     pub intents: u32,
-    /// How often each effect was decided, by `Effect::name` and instance.
+    /// How often each effect was decided, by `Effect::name` and instance or group.
     pub attempts: BTreeMap<String, u32>,
     /// Where the volume is.
     pub place: Place,
     /// Device names used on an instance by this migration: never used again (F1).
     pub devices_used: BTreeSet<(InstanceId, String)>,
-    /// The source's engine.
+    /// The source's engine, or that of the instance that took its place.
     pub source_host: Host,
+    /// The source has ended with something of the graph taken from it, and nothing has taken its place yet (H34).
+    pub source_lost: bool,
+    /// What a launch on the way back gave, and is not in the source's place yet.
+    pub home_launched: Option<InstanceId>,
+    /// What took the place of a source that was lost.
+    pub home: Option<Party>,
+    /// Instances launched to take the source's place that ended too, since an operator last looked.
+    pub homes_lost: u32,
     /// The last effect's refusal, if it was refused.
     pub refusal: Option<Refusal>,
     /// Instances whose agent fell silent under a command.
@@ -212,6 +220,12 @@ pub struct Migration {
     pub last: Option<SnapshotId>,
     /// Snapshots seen completed.
     pub completed: BTreeSet<SnapshotId>,
+    /// Final snapshots that ended in error.
+    pub failed: BTreeSet<SnapshotId>,
+    /// How many of them since an operator last looked.
+    pub finals_failed: u32,
+    /// Final snapshots that people were told are late.
+    pub late: BTreeSet<SnapshotId>,
     /// Snapshots deleted.
     pub deleted: BTreeSet<SnapshotId>,
     /// The gate.
@@ -284,6 +298,10 @@ impl Migration {
             place: Place::Free,
             devices_used: BTreeSet::new(),
             source_host: Host::Serving,
+            source_lost: false,
+            home_launched: None,
+            home: None,
+            homes_lost: 0,
             refusal: None,
             silent: BTreeSet::new(),
             launched: None,
@@ -299,6 +317,9 @@ impl Migration {
             safety: None,
             last: None,
             completed: BTreeSet::new(),
+            failed: BTreeSet::new(),
+            finals_failed: 0,
+            late: BTreeSet::new(),
             deleted: BTreeSet::new(),
             gate: None,
             permit: false,
@@ -323,9 +344,14 @@ impl Migration {
         }
     }
 
-    /// Whether this is the source.
+    /// Where the graph goes back to: the source, or what took its place (H34).
+    pub fn home(&self) -> Option<&Party> {
+        self.home.as_ref().or_else(|| self.spec.as_ref().map(|s| &s.source))
+    }
+
+    /// Whether this is the source, or what took its place.
     pub fn is_source(&self, instance: &InstanceId) -> bool {
-        self.spec.as_ref().is_some_and(|s| s.source.instance == *instance)
+        self.home().is_some_and(|home| home.instance == *instance)
     }
 
     /// Whether the volume is attached to the present target.
@@ -388,7 +414,7 @@ impl Migration {
     }
 }
 
-/// Attempts are counted per effect and instance, whatever the device.
+/// Attempts are counted per effect and instance or group, whatever the device.
 pub(crate) fn attempt_key(effect: &Effect) -> String {
     let on = match effect {
         Effect::Protect { instance, .. }
@@ -401,7 +427,9 @@ pub(crate) fn attempt_key(effect: &Effect) -> String {
         | Effect::KeepOnTermination { instance, .. }
         | Effect::Adopt { instance } => instance.as_str(),
         Effect::DeleteSnapshot { snapshot } => snapshot.as_str(),
-        Effect::Snapshot { .. } | Effect::Launch { .. } | Effect::TagVolume { .. } => "",
+        // A launch in the source's group is another matter than one in the target's (H34).
+        Effect::Launch { group, .. } => group.as_str(),
+        Effect::Snapshot { .. } | Effect::TagVolume { .. } => "",
     };
     if on.is_empty() { effect.name().to_owned() } else { format!("{}/{on}", effect.name()) }
 }

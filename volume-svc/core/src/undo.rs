@@ -1,10 +1,12 @@
 //! The way back: a forward machine of its own. It does not retrace positions; it asks what was done and takes it
 //! back in the order that is safe: the target's hold first, then the volume, then the source's engine, then its
 //! door. Every step has an intent, a result and a verification, and an open effect is completed before it is
-//! undone (`resolve/`, H12). It ends only when the source serves again.
+//! undone (`resolve/`, H12). It ends only when the source serves again, or what took the place of one that was lost
+//! (`home.rs`, H34): "the source" means either here.
 
 use crate::effect::{AgentState, Effect, Observe, Scope, Seen, Trouble};
-use crate::fact::Fact;
+use crate::fact::{Fact, Party, Spec};
+use crate::home;
 use crate::machine::{Next, TRIES_MAX, Turn};
 use crate::stages::adopt;
 use crate::stages::attach::{claim_free, clear_target};
@@ -15,8 +17,8 @@ use tiershift_core::ids::InstanceId;
 
 /// What to do on the way back.
 pub(crate) fn next(t: &Turn<'_>) -> Next {
-    let Some(spec) = t.spec() else { return Next::Idle };
-    let source = &spec.source.instance;
+    let (Some(spec), Some(home)) = (t.spec(), t.m.home()) else { return Next::Idle };
+    let source = &home.instance;
     if let Some(first) = clear_target(t) {
         return first;
     }
@@ -24,13 +26,13 @@ pub(crate) fn next(t: &Turn<'_>) -> Next {
     if t.m.at_source() && t.m.source_host == Host::Serving && !t.m.drained(Scope::Writes) {
         return Next::Append(vec![Fact::RolledBack]);
     }
-    if watch::is_gone(t, source) {
-        return Turn::stuck(
-            Reason::SourceLost,
-            format!("the source {source} has ended; there is nowhere to go back to"),
-        );
+    if t.m.source_lost {
+        return home::instead(t, spec);
     }
-    if let Some(first) = bring_back(t, source) {
+    if watch::is_gone(t, source) {
+        return Next::Append(vec![Fact::SourceLost { instance: source.clone() }]);
+    }
+    if let Some(first) = bring_back(t, spec, home) {
         return first;
     }
     match t.m.source_host {
@@ -52,15 +54,17 @@ fn resume(t: &Turn<'_>, source: &InstanceId) -> Next {
     t.insist(resume, Reason::UndoFailed)
 }
 
-/// The free volume goes back to the source, on a device never used before.
-fn bring_back(t: &Turn<'_>, source: &InstanceId) -> Option<Next> {
+/// The free volume goes back to the source, on a device never used before; to one that took its place once that is
+/// proven.
+fn bring_back(t: &Turn<'_>, spec: &Spec, home: &Party) -> Option<Next> {
+    let source = &home.instance;
     match &t.m.place {
         Place::At { instance, .. } if instance == source => None,
         Place::At { instance, .. } => Some(Turn::stuck(
             Reason::ForeignHolder,
             format!("the volume is attached to {instance}, which is not the source"),
         )),
-        Place::Free => Some(claim_free(t).unwrap_or_else(|| attach(t, source))),
+        Place::Free => Some(claim_free(t).or_else(|| home::prove(t, spec, home)).unwrap_or_else(|| attach(t, source))),
     }
 }
 
@@ -71,7 +75,11 @@ fn attach(t: &Turn<'_>, source: &InstanceId) -> Next {
     };
     let attach = Effect::Attach { instance: source.clone(), device };
     match t.m.refused(&attach) {
-        Some(Trouble::NotFound) => Turn::stuck(Reason::SourceLost, format!("EC2 does not know the source {source}")),
+        // Not visible reads like gone; whether it is decides what takes its place (H34).
+        Some(Trouble::NotFound) => {
+            let what = Observe::Instance { instance: source.clone() };
+            patiently(t, what, t.set.slow_gap_ms, "EC2 does not know the source, and does not say that it has ended")
+        }
         Some(_) if t.now < t.m.moved_at.plus(t.set.slow_gap_ms) => Next::Wait(t.m.moved_at.plus(t.set.slow_gap_ms)),
         Some(_) | None => t.intend(attach),
     }

@@ -5,6 +5,7 @@
 //! *target* means stands in the stages.
 
 use crate::effect::{Observe, Seen, Trouble};
+use crate::fact::Fact;
 use crate::machine::{Next, Turn};
 use crate::stage::Stage;
 use crate::state::Host;
@@ -20,6 +21,9 @@ const LOOK_EVERY_MS: i64 = 15_000;
 const GONE_READS: u32 = 3;
 const GONE_SPAN_MS: i64 = 30_000;
 
+/// How long an instance may be shown as neither running nor ended: EC2 ends one in a minute.
+const DYING_MS: i64 = 120_000;
+
 /// EC2 has established that the instance has ended, or never was.
 pub(crate) fn is_gone(t: &Turn<'_>, instance: &InstanceId) -> bool {
     let (reads, span_ms) = if mutant::on(Mutant::TrustOneRead) { (1, 0) } else { (GONE_READS, GONE_SPAN_MS) };
@@ -28,20 +32,32 @@ pub(crate) fn is_gone(t: &Turn<'_>, instance: &InstanceId) -> bool {
     })
 }
 
-/// A source that is lost on the way forward. Up to the gate nothing was taken from it: the locks are freed, so that
-/// its replacement can claim the volume. Until it has released the volume a human is called, because there is no
-/// way back without it; behind that it is not needed.
+/// A source that is lost on the way forward (H34). Up to the gate nothing was taken from it: the locks are freed, so
+/// that its replacement can claim the volume. Until it has released the volume, that leaves it uncleanly and goes on:
+/// its writes had been stopped, or are in its log. Behind that it is not needed.
 pub(crate) fn source_lost(t: &Turn<'_>) -> Option<Next> {
     let source = &t.spec()?.source.instance;
-    if t.m.direction != Direction::Forward || t.m.source_host == Host::Unmounted || !is_gone(t, source) {
+    if t.m.direction != Direction::Forward || t.m.source_host == Host::Unmounted || t.m.stage > Stage::Release {
         return None;
     }
-    let what = format!("the source {source} has ended");
-    match t.m.stage {
-        stage if stage <= Stage::Gate => Some(Turn::turn_back(Reason::SourceLost, what)),
-        stage if stage <= Stage::Release => Some(Turn::stuck(Reason::SourceLost, what)),
-        _ => None,
+    if !is_gone(t, source) {
+        return dying(t, source);
     }
+    if t.m.stage <= Stage::Gate {
+        return Some(Turn::turn_back(Reason::SourceLost, format!("the source {source} has ended")));
+    }
+    // A command that its agent will never answer is given up first (`resolve/agent.rs`).
+    let lost = vec![Fact::SourceLost { instance: source.clone() }, Fact::Entered { stage: Stage::FinalSnapshot }];
+    t.m.open.is_none().then_some(Next::Append(lost))
+}
+
+/// Behind the gate a source that EC2 does not show running is waited for, whatever deadline passes: in seconds it has
+/// ended, and forward is then the shortest way. One that neither ends nor runs again has the deadlines back.
+fn dying(t: &Turn<'_>, source: &InstanceId) -> Option<Next> {
+    let what = Observe::Instance { instance: source.clone() };
+    let streak = t.seen(&what).filter(|_| t.m.stage > Stage::Gate)?;
+    let down = matches!(&streak.seen, Seen::Instance(seen) if !seen.running);
+    (down && streak.last_at.since(streak.first_at) < DYING_MS).then(|| t.ask(what, t.set.slow_gap_ms))
 }
 
 /// Uses a wait to look at the instances that matter now.
@@ -64,7 +80,7 @@ fn watched<'a>(t: &Turn<'a>) -> impl Iterator<Item = &'a InstanceId> {
     // On the way back an unmounted source is needed too.
     let source = source || (slow && t.m.direction == Direction::Undo);
     let target = moving && (slow || t.m.stage == Stage::Gate);
-    let source = t.spec().map(|s| &s.source.instance).filter(|_| source);
+    let source = t.m.home().map(|home| &home.instance).filter(|_| source);
     source.into_iter().chain(t.target().map(|p| &p.instance).filter(move |_| target))
 }
 

@@ -193,6 +193,10 @@ pub fn plan(graph: &str, plan: &Plan) -> pb::MigrationPlan {
     }
 }
 
+fn or_else(said: String, otherwise: Option<&str>) -> String {
+    if said.is_empty() { otherwise.unwrap_or_default().to_owned() } else { said }
+}
+
 /// A public event with the fact that programs act on: decided by type, never by text.
 pub fn event(spec: Option<&Spec>, epoch: i64, public: &Public, offline_ms: i64) -> pb::MigrationEvent {
     use pb::migration_event::Fact as P;
@@ -225,11 +229,12 @@ pub fn event(spec: Option<&Spec>, epoch: i64, public: &Public, offline_ms: i64) 
         Fact::UndoBegun { reason, .. } => {
             Some(P::TurnedBack(pb::TurnedBack { reason: reason_to_proto(*reason).into(), violations: Vec::new() }))
         }
+        // An event that does not say where was written when it could only be the source.
         Fact::RolledBack => Some(P::RolledBack(pb::RolledBack {
             reason: Reason::parse(&detail("reason")).map_or(common::ErrorReason::Unspecified, reason_to_proto).into(),
             violations: Vec::new(),
-            instance_id: spec.map(|s| s.source.instance.to_string()).unwrap_or_default(),
-            private_ip: spec.map(|s| s.source.private_ip.clone()).unwrap_or_default(),
+            instance_id: or_else(detail("instance"), spec.map(|s| s.source.instance.as_str())),
+            private_ip: or_else(detail("private_ip"), spec.map(|s| s.source.private_ip.as_str())),
             offline_ms,
         })),
         Fact::HandedOver { side, by, note } => Some(P::HandedOver(pb::HandedOver {

@@ -214,6 +214,9 @@ impl Change {
             Effect::StartMigration => state == State::Requested && !self.turns_back(),
             // An unknown outcome must become definite, whatever else has happened (H21).
             Effect::Charge if self.charge == Charge::Unknown => true,
+            // Nor may one be forgotten that was perhaps sent, and whose sender died before it could say so: what was never
+            // sent is forgone at once (`forgoes_charge`), so that what is left when the volume is back may have been.
+            Effect::Charge if state == State::Compensating => self.charge == Charge::Owed,
             Effect::Charge => self.charge == Charge::Owed && state == State::Charging && !self.turns_back(),
             Effect::CloseGate => state == State::Gating && self.gate == Gate::Open && !self.turns_back(),
             Effect::WaitLease => state == State::Gating && self.gate == Gate::Closed && !self.turns_back(),

@@ -2,7 +2,7 @@
 //! what they lead to is read from the agent's own record.
 //!
 //! A target whose agent is silent is given up: it will be condemned, and its end settles what its agent did not say
-//! (H33). A source is not: there is no way back without it, so only its end, seen in EC2, calls a human (H34).
+//! (H33). A source is not: the way back leads to it, so only its end, seen in EC2, gives a command up (H34).
 
 use super::{call, call_after, conclude, done, look_or_give_up, open_ms, overdue, refused};
 use crate::effect::{AgentState, Done, Observe, Seen, Trouble};
@@ -12,7 +12,6 @@ use crate::scratch::Streak;
 use crate::stage::Stage;
 use crate::state::Open;
 use crate::watch;
-use tiershift_core::Reason;
 use tiershift_core::ids::InstanceId;
 use tiershift_core::mutant::{self, Mutant};
 
@@ -123,7 +122,7 @@ fn again(t: &Turn<'_>, open: &Open, instance: &InstanceId) -> Next {
 fn give_up(t: &Turn<'_>, open: &Open, instance: &InstanceId, silent_ms: i64) -> Option<Next> {
     let gone = watch::is_gone(t, instance);
     if t.m.is_source(instance) {
-        return gone.then(|| Turn::stuck(Reason::SourceLost, format!("the source {instance} has ended")));
+        return gone.then(|| conclude(open, Outcome::Abandoned));
     }
     // Behind the commit its door may be open, and it may be serving although we do not hear it: then only its end
     // gives it up.

@@ -176,6 +176,7 @@ fn reason_of(effect: &Effect) -> Reason {
 /// Whether an instance plays a part in this migration.
 pub(crate) fn ours(t: &Turn<'_>, instance: &InstanceId) -> bool {
     t.m.is_source(instance)
+        || t.spec().is_some_and(|s| s.source.instance == *instance)
         || t.target().is_some_and(|p| p.instance == *instance)
         || t.m.dropped.iter().any(|(p, _)| p.instance == *instance)
 }

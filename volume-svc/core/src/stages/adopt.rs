@@ -30,8 +30,13 @@ pub(crate) fn next(t: &Turn<'_>) -> Next {
             return Turn::enter(Stage::Commit);
         }
         // Not the target's fault: the same bytes would open no better elsewhere. Back to the source, where the same
-        // comparison decides whether anything is lost.
-        return t.give_up(Reason::DataMismatch, "the engine does not answer what it answered before the move");
+        // comparison decides whether anything is lost; without one, a human decides at once (H34).
+        let why = "the engine does not answer what it answered before the move";
+        return if t.m.source_lost {
+            Turn::stuck(Reason::DataMismatch, why)
+        } else {
+            t.give_up(Reason::DataMismatch, why)
+        };
     }
     if t.silent_ms(&what).is_some_and(|ms| ms >= t.set.agent_silent_ms) {
         return attach::fail_target(target, Reason::TargetLost);

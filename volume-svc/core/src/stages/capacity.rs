@@ -4,13 +4,13 @@
 //! `prove` and `obtain` also serve the replacement of a target that failed (`attach.rs`).
 
 use super::attach::{drop_target, fail_target};
-use crate::effect::{Candidate, Effect, InstanceSeen, Observe, Seen, Trouble};
+use crate::effect::{Candidate, Effect, Engine, InstanceSeen, Observe, Seen, Trouble};
 use crate::fact::{Fact, Party, Spec};
 use crate::machine::{Next, Turn};
 use crate::stage::Stage;
 use crate::watch;
 use tiershift_core::Reason;
-use tiershift_core::ids::InstanceId;
+use tiershift_core::ids::{GroupName, InstanceId, Zone};
 
 /// Launches whose instances may die or not be usable before the change is given up.
 const LAUNCHES_MAX: u32 = 2;
@@ -94,18 +94,22 @@ fn refused_launch(t: &Turn<'_>, launch: Effect, trouble: Trouble) -> Next {
     if trouble != Trouble::NoCapacity {
         return t.give_up(Reason::NoCapacity, format!("the launch was refused ({trouble:?})"));
     }
-    let gap_ms = match t.m.attempts_of(&launch) {
-        0 | 1 => 60_000,
-        2 => 120_000,
-        3 => 300_000,
-        _ => 600_000,
-    };
-    let ready = t.m.moved_at.plus(gap_ms);
+    let ready = t.m.moved_at.plus(pause_ms(t.m.attempts_of(&launch)));
     let limit_ms = if t.m.is_committed() { t.set.undo_step_ms } else { t.set.capacity_ms };
     if ready > t.m.entered_at.plus(limit_ms) {
         return t.give_up(Reason::NoCapacity, "EC2 has no capacity of this type in the zone");
     }
     if t.now < ready { Next::Wait(ready) } else { t.intend(launch) }
+}
+
+/// How long to wait before capacity is asked for again after so many tries.
+pub(crate) const fn pause_ms(tries: u32) -> i64 {
+    match tries {
+        0 | 1 => 60_000,
+        2 => 120_000,
+        3 => 300_000,
+        _ => 600_000,
+    }
 }
 
 /// A launched instance becomes the target once EC2 shows where it is.
@@ -161,11 +165,16 @@ pub(crate) fn prove(t: &Turn<'_>, spec: &Spec, target: &Party) -> Next {
 }
 
 /// What its agent runs, if the instance could take the volume now.
-pub(crate) fn usable<'a>(seen: &'a InstanceSeen, spec: &Spec) -> Option<&'a crate::effect::Engine> {
+pub(crate) fn usable<'a>(seen: &'a InstanceSeen, spec: &Spec) -> Option<&'a Engine> {
+    usable_in(seen, &spec.target_group, &spec.zone)
+}
+
+/// The same for a member of any group.
+pub(crate) fn usable_in<'a>(seen: &'a InstanceSeen, group: &GroupName, zone: &Zone) -> Option<&'a Engine> {
     let fits = seen.running
         && seen.in_service
         && seen.data_volumes == 0
-        && seen.group.as_ref() == Some(&spec.target_group)
-        && seen.zone.as_ref() == Some(&spec.zone);
+        && seen.group.as_ref() == Some(group)
+        && seen.zone.as_ref() == Some(zone);
     seen.engine.as_ref().filter(|_| fits)
 }

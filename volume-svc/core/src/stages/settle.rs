@@ -3,12 +3,12 @@
 
 use super::attach::end_instance;
 use crate::effect::{Effect, GroupSeen, Observe, Purpose, Seen, SnapshotState};
-use crate::fact::{Fact, Party};
+use crate::fact::{Amiss, Fact, Party};
 use crate::machine::{Next, Turn};
 use crate::state::{End, Place};
 use crate::watch;
 use tiershift_core::Reason;
-use tiershift_core::ids::{GroupName, InstanceId};
+use tiershift_core::ids::{GroupName, InstanceId, SnapshotId};
 use tiershift_core::mutant::{self, Mutant};
 
 /// A pending snapshot is looked at this seldom: nobody waits for it.
@@ -64,7 +64,7 @@ fn keep_on_termination(t: &Turn<'_>) -> Option<Next> {
 }
 
 /// A completed snapshot not older than the release, before any rollback asset goes. One that ended in error, or was
-/// never taken because of a hand-over, is replaced by a later one.
+/// never taken because of a hand-over, is replaced by a later one (H35). One that takes its time only lengthens the soak.
 fn final_completed(t: &Turn<'_>) -> Option<Next> {
     let snapshot = Effect::Snapshot { purpose: Purpose::Final };
     let Some(last) = &t.m.last else {
@@ -76,6 +76,10 @@ fn final_completed(t: &Turn<'_>) -> Option<Next> {
     if t.m.refused(&snapshot).is_some() {
         return Some(t.insist(snapshot, Reason::SnapshotFailed));
     }
+    if t.m.failed.contains(last) {
+        return Some(stand_in(t, last, snapshot));
+    }
+    let amiss = |what| Some(Next::Append(vec![Fact::SnapshotAmiss { snapshot: last.clone(), what }]));
     let what = Observe::Snapshots { purpose: Purpose::Final };
     if let Some(Seen::Snapshots(list)) = t.seen(&what).map(|s| &s.seen)
         && let Some(seen) = list.iter().find(|s| s.id == *last)
@@ -84,14 +88,33 @@ fn final_completed(t: &Turn<'_>) -> Option<Next> {
             SnapshotState::Completed => {
                 return Some(Next::Append(vec![Fact::SnapshotCompleted { snapshot: last.clone() }]));
             }
-            SnapshotState::Error if t.m.attempts_of(&snapshot) < FINALS_MAX => return Some(t.intend(snapshot)),
-            SnapshotState::Error => {
-                return Some(Turn::stuck(Reason::SnapshotFailed, "no final snapshot was ever completed"));
+            SnapshotState::Error => return amiss(Amiss::Failed),
+            SnapshotState::Pending | SnapshotState::Other
+                if !t.m.late.contains(last) && t.in_stage_ms() >= t.set.safety_snapshot_ms =>
+            {
+                return amiss(Amiss::Late);
             }
             SnapshotState::Pending | SnapshotState::Other => {}
         }
     }
     Some(t.ask(what, LOOK_EVERY_MS))
+}
+
+/// Another completed snapshot that EC2 began later than the failed one is a restore point as good, whoever took it; else
+/// one more is taken. Both times are EC2's: no clock of ours is compared with them.
+fn stand_in(t: &Turn<'_>, failed: &SnapshotId, snapshot: Effect) -> Next {
+    let Some(Seen::Snapshots(list)) = t.seen(&Observe::AllSnapshots).map(|s| &s.seen) else {
+        return t.ask(Observe::AllSnapshots, t.set.slow_gap_ms);
+    };
+    let since_ms = list.iter().find(|s| s.id == *failed).map(|s| s.started_ms);
+    let later = list
+        .iter()
+        .find(|s| s.state == SnapshotState::Completed && since_ms.is_some_and(|since_ms| s.started_ms > since_ms));
+    match later {
+        Some(later) => Next::Append(vec![Fact::SnapshotStoodIn { snapshot: later.id.clone() }]),
+        None if t.m.finals_failed < FINALS_MAX => t.intend(snapshot),
+        None => Turn::stuck(Reason::SnapshotFailed, "no final snapshot was ever completed"),
+    }
 }
 
 fn soak(t: &Turn<'_>) -> Option<Next> {
@@ -133,10 +156,12 @@ fn leftovers(t: &Turn<'_>) -> Option<Next> {
         Place::Free => None,
     };
     let unreserved = t.m.launched.iter().map(|instance| (&spec.target_group, instance));
+    let homeless = t.m.home_launched.iter().map(|instance| (&spec.source.group, instance));
     let owed = |p: &&Party| p.launched || t.m.condemned.contains(&p.instance);
-    let parties = t.m.dropped.iter().map(|(p, _)| p).chain(t.target());
+    let parties = t.m.dropped.iter().map(|(p, _)| p).chain(t.target()).chain(&t.m.home);
     let parties = parties.filter(owed).map(|p| (&p.group, &p.instance));
     unreserved
+        .chain(homeless)
         .chain(parties)
         .filter(|(_, instance)| Some(*instance) != serving || mutant::on(Mutant::EndWithoutLooking))
         .find_map(|(group, instance)| end_empty(t, group, instance))

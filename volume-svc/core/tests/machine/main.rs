@@ -12,6 +12,7 @@
 mod world;
 
 mod happy;
+mod journals;
 mod places;
 mod plan;
 mod printed;
@@ -19,6 +20,7 @@ mod progress;
 mod properties;
 mod registry;
 mod requests;
+mod scenarios;
 mod steps;
 mod stories;
 mod table;

@@ -205,6 +205,22 @@ fn ill(one: &dyn Fn() -> Setup) -> Vec<Run> {
         spoiled(two(), at(Stage::Open), |run| run.world.kill(&idle(1))),
         spoiled(one(), at(Stage::Open), |run| run.world.kill(&idle(1))),
         spoiled(Setup::launched_target(), at(Stage::Open), |run| run.world.kill(&fixture::launched(1))),
+        // A source that ends behind the gate: the volume leaves it uncleanly, and the target takes it or does not; with no
+        // target another instance takes its place.
+        spoiled(two(), opens("drain_all"), |run| run.world.kill(&fixture::source())),
+        spoiled(two(), at(Stage::DrainReads), |run| {
+            run.world.faults.log_is_lost = true;
+            run.world.kill(&fixture::source());
+        }),
+        spoiled(one(), opens("adopt"), |run| {
+            run.world.faults.adopt_fails.insert(idle(1));
+            run.world.kill(&fixture::source());
+        }),
+        spoiled(one(), opens("adopt"), |run| {
+            run.world.faults.adopt_fails.insert(idle(1));
+            run.world.faults.no_capacity = u32::MAX;
+            run.world.kill(&fixture::source());
+        }),
         // A target that ends before its gate is confirmed.
         spoiled(two(), at(Stage::Capacity), |run| run.world.kill(&idle(1))),
         // A volume that would die with its instance.

@@ -6,8 +6,10 @@ use crate::places;
 use crate::world::driver::{Run, Step};
 use crate::world::fixture::{self, Setup, idle, launched, source};
 use std::collections::{BTreeMap, BTreeSet};
+use tiershift_core::event::Direction;
 use volume_core::fact::{Fact, Side};
 use volume_core::item::{Cond, Item, Key, Op, Table, Value, Write};
+use volume_core::stage::Stage;
 use volume_core::state::Migration;
 use volume_core::{Append, Machine, keys, registry};
 
@@ -236,9 +238,34 @@ fn which_facts_write_which_tables() {
             "outcome: instance-registry, volume-registry",
             "rehomed: graph-registry, instance-registry, locks, volume-registry",
             "reserved: instance-registry",
-            "rolled_back: locks",
+            // All but the locks only where another instance took the source's place (H34).
+            "rolled_back: graph-registry, instance-registry, locks, volume-registry",
+            "source_replaced: instance-registry",
         ]
     );
+}
+
+#[test]
+fn h34_the_rows_follow_what_took_the_place_of_a_lost_source_and_wait_for_nobody_else() {
+    let lost = |run: &Run| run.state().source_lost && run.state().direction == Direction::Undo;
+    let all = appends(places::reached().into_values().find(lost).expect("it is reached"));
+    let home = launched(1);
+    let taken = writes_of(&all, |fact| matches!(fact, Fact::SourceReplaced { .. }));
+    assert_eq!(keys_of(&taken), [keys::instance_row(&home)].into());
+    let row = set(&taken[0]);
+    assert_eq!((row.s("ts_state"), row.s("tier")), (Some("reserved"), Some(fixture::source_tier().as_str())));
+    let back = writes_of(&all, |fact| matches!(fact, Fact::RolledBack));
+    assert_eq!(set(to(&back, &keys::graph_row(&fixture::graph()))).s("instance_id"), Some(home.as_str()));
+    assert_eq!(set(to(&back, &keys::volume_row(&fixture::volume()))).s("instance_id"), Some(home.as_str()));
+    assert_eq!(set(to(&back, &keys::instance_row(&home))).n("database_count"), Some(1));
+    assert_eq!(set(to(&back, &keys::instance_row(&source()))).s("status"), Some("terminated"));
+    // Back on the source itself only the locks change: it must not wait for a foreign writer.
+    let mut plain = Run::start(&Setup::idle_target());
+    plain.until("a drain", |run| run.state().stage == Stage::DrainReads);
+    plain.request(|machine| machine.cancel("user_a")).expect("nothing is detached yet");
+    let back = writes_of(&appends(plain), |fact| matches!(fact, Fact::RolledBack));
+    let locks = [keys::volume_lock(&fixture::volume()), keys::graph_lock(&fixture::graph())];
+    assert_eq!(keys_of(&back), locks.into());
 }
 
 #[test]

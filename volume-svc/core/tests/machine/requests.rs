@@ -17,7 +17,7 @@ fn at(stage: Stage) -> Run {
 }
 
 #[test]
-fn a_gate_is_confirmed_once_by_its_id_before_its_deadline() {
+fn h10_a_gate_is_confirmed_once_by_its_id_before_its_deadline() {
     let mut run = at(Stage::Gate);
     let now = run.world.at();
     let refused = |run: &Run, id, now| run.machine.confirm_gate(id, now).map_err(|r| r.reason);
@@ -34,7 +34,7 @@ fn a_gate_is_confirmed_once_by_its_id_before_its_deadline() {
 }
 
 #[test]
-fn confirm_and_abort_want_the_same_place_in_the_journal() {
+fn h10_confirm_and_abort_want_the_same_place_in_the_journal() {
     // H10: both are prepared over one head; the store takes one of them.
     let mut run = at(Stage::Gate);
     run.until("the request", |run| run.state().gate.is_some());
@@ -66,8 +66,8 @@ fn a_request_that_needs_a_stuck_migration_says_so() {
 #[test]
 fn a_cancel_of_a_stuck_one_sets_it_going_on_the_way_back() {
     let mut run = at(Stage::DrainReads);
-    run.world.kill(&fixture::source());
-    run.finish();
+    let stuck = Fact::Stuck { reason: Reason::Internal, detail: "by hand".to_owned() };
+    run.request(|_| Ok(Granted::Append(vec![stuck]))).expect("it can follow");
     let Ok(Granted::Append(facts)) = run.machine.cancel("user_a") else { panic!("nothing is detached") };
     let names: Vec<&str> = facts.iter().map(Fact::name).collect();
     assert_eq!(names, ["resumed", "undo_begun"]);

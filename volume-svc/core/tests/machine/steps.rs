@@ -1,11 +1,14 @@
 //! The four generic checks at every step: each call twice; a crash at each of its three instants, and a call that
-//! arrives when its driver is dead; failing there and going back; the same for every step of every way back. The
-//! name of the step is checked each time, so that no round fails somewhere else and proves nothing.
+//! arrives when its driver is dead; failing there and going back; the same for every step of every way back. Ways
+//! forward are those with an idle target, with a launched one, and without a source from the drain on (H34).
+//!
+//! The name of the step is checked each time, so that no round fails somewhere else and proves nothing, and each round
+//! has a world of its own: no fault of one is left over in the next.
 
 use crate::places;
 use crate::world::driver::{Ended, Run, Step};
 use crate::world::faults::Fate;
-use crate::world::fixture::Setup;
+use crate::world::fixture::{Setup, idle, source};
 use tiershift_core::Reason;
 use tiershift_core::event::Direction;
 use volume_core::effect::Trouble;
@@ -46,6 +49,10 @@ const LAUNCHED: [&str; 15] = [
     "delete_snapshot",
 ];
 
+/// From the loss of the source in its drain on: the volume leaves it uncleanly.
+const WITHOUT_SOURCE: [&str; 8] =
+    ["snapshot_final", "detach", "attach", "adopt", "resume", "tag_volume", "terminate", "delete_snapshot"];
+
 /// What is done to a step whose intent is open and whose call is not sent.
 #[derive(Clone, Copy, Debug)]
 enum Upset {
@@ -74,8 +81,32 @@ const UPSETS: [Upset; 8] = [
     Upset::Throttled,
 ];
 
-fn setups() -> [(Setup, &'static [&'static str]); 2] {
-    [(places::brief(Setup::idle_target()), &IDLE), (places::brief(Setup::launched_target()), &LAUNCHED)]
+/// A way forward: where it begins, how many intents are behind it there, and the effects that follow.
+struct Way {
+    start: Run,
+    behind: usize,
+    names: &'static [&'static str],
+}
+
+impl Way {
+    /// The runs that stand at each of its intents, with the effect's name.
+    fn steps(&self) -> impl Iterator<Item = (Run, &'static str)> {
+        self.names.iter().enumerate().map(|(n, name)| (at_intent(&self.start, self.behind + n + 1, name), *name))
+    }
+}
+
+fn ways() -> [Way; 3] {
+    let mut lost = Run::start(&places::brief(Setup::idle_target()));
+    lost.until("the drain", |run| run.state().open.as_ref().is_some_and(|o| o.effect.name() == "drain_all"));
+    lost.world.kill(&source());
+    lost.until("the loss", |run| run.state().source_lost);
+    // Its loss and the first intent behind it are one append.
+    let behind = usize::try_from(lost.state().intents).expect("few") - 1;
+    [
+        Way { start: Run::start(&places::brief(Setup::idle_target())), behind: 0, names: &IDLE },
+        Way { start: Run::start(&places::brief(Setup::launched_target())), behind: 0, names: &LAUNCHED },
+        Way { start: lost, behind, names: &WITHOUT_SOURCE },
+    ]
 }
 
 /// A run that stands at the `n`th intent (from 1), which must be that effect's.
@@ -118,12 +149,11 @@ fn upset(run: &mut Run, how: Upset) {
 
 #[test]
 fn every_step_of_the_way_forward_survives_every_upset() {
-    for (setup, names) in setups() {
-        let start = Run::start(&setup);
-        for (n, name) in names.iter().enumerate() {
+    for way in ways() {
+        for (base, name) in way.steps() {
             for how in UPSETS {
-                let mut run = at_intent(&start, n + 1, name);
-                run.note = format!("{how:?} at {name}, intent {}", n + 1);
+                let mut run = base.clone();
+                run.note = format!("{how:?} at {name}, without source: {}", run.state().source_lost);
                 upset(&mut run, how);
                 let ended = run.finish();
                 assert_eq!(ended, Ended::Moved, "{}", run.describe());
@@ -143,8 +173,10 @@ enum Fails {
     Shrug,
 }
 
-fn when_refused(name: &str) -> Fails {
+fn when_refused(name: &str, source_lost: bool) -> Fails {
     match name {
+        // What is asked for has happened by itself, whatever the call is told.
+        "detach" | "terminate" if source_lost => Fails::Shrug,
         "protect" => Fails::Back(Reason::GroupNotReady),
         "snapshot_safety" | "snapshot_final" => Fails::Back(Reason::SnapshotFailed),
         "launch" => Fails::Back(Reason::NoCapacity),
@@ -160,13 +192,16 @@ fn when_refused(name: &str) -> Fails {
     }
 }
 
-fn when_unknown(name: &str, another: bool) -> Fails {
+fn when_unknown(name: &str, another: bool, source_lost: bool) -> Fails {
     match name {
+        // There is no way back that is shorter, so that the limit of the block does not turn it around.
+        "adopt" if source_lost => Fails::Back(Reason::AdoptFailed),
+        "terminate" if source_lost => Fails::Shrug,
         "protect" => Fails::Back(Reason::StepTimeout),
         // The agents answer, the command never arrives: each target has its adopt deadline, and two are too long.
         "adopt" if another => Fails::Back(Reason::WriteBlockExceeded),
         "resume" | "terminate" | "tag_volume" | "delete_snapshot" => Fails::Stuck(Reason::StepTimeout),
-        other => when_refused(other),
+        other => when_refused(other, source_lost),
     }
 }
 
@@ -197,15 +232,15 @@ fn fail(run: &mut Run, name: &'static str, fate: Fate, expected: Fails) {
 
 #[test]
 fn every_step_may_fail_and_the_way_back_works_in_a_healthy_world() {
-    for (setup, names) in setups() {
-        let start = Run::start(&setup);
-        for (n, name) in names.iter().enumerate() {
+    for way in ways() {
+        for (base, name) in way.steps() {
+            let lost = base.state().source_lost;
             for (fate, expected) in [
-                (Fate::Refuse(Trouble::Permanent), when_refused(name)),
-                (Fate::LostBefore, when_unknown(name, setup.idle.len() > 1)),
+                (Fate::Refuse(Trouble::Permanent), when_refused(name, lost)),
+                (Fate::LostBefore, when_unknown(name, base.world.cloud.launches.is_empty(), lost)),
             ] {
-                let mut run = at_intent(&start, n + 1, name);
-                run.note = format!("{fate:?} for ever at {name}, intent {}", n + 1);
+                let mut run = base.clone();
+                run.note = format!("{fate:?} for ever at {name}, without source: {lost}");
                 fail(&mut run, name, fate, expected);
             }
         }
@@ -240,9 +275,16 @@ fn turned_back() -> Vec<Run> {
     }
     let mut lying = Run::start(&places::brief(Setup::idle_target()));
     "a target that answers something else".clone_into(&mut lying.note);
-    lying.world.faults.probe_lies.insert(crate::world::fixture::idle(1));
+    lying.world.faults.probe_lies.insert(idle(1));
     lying.until("its way back", |run| run.state().direction == Direction::Undo);
     runs.push(lying);
+    let mut lost = Run::start(&places::brief(Setup { idle: vec![idle(1)], ..Setup::idle_target() }));
+    "a target that cannot mount, and a source that has ended".clone_into(&mut lost.note);
+    lost.until("its adopt", |run| run.state().open.as_ref().is_some_and(|o| o.effect.name() == "adopt"));
+    lost.world.faults.adopt_fails.insert(idle(1));
+    lost.world.kill(&source());
+    lost.until("the loss", |run| run.state().source_lost);
+    runs.push(lost);
     runs
 }
 

@@ -113,6 +113,7 @@ fn label(event: Event) -> String {
         Event::Volume(Shown::Foreign) => "volume at a stranger".to_owned(),
         Event::Volume(Shown::Twice) => "volume seen twice".to_owned(),
         Event::Volume(Shown::Gone) => "volume gone".to_owned(),
+        Event::Volume(Shown::Unheard) => "volume in an unheard state".to_owned(),
         Event::SourceLost => "source lost".to_owned(),
         Event::TargetLost => "target lost".to_owned(),
         Event::RowsRefused => "rows refused".to_owned(),

@@ -29,6 +29,7 @@ pub fn observe(what: &Observe) -> String {
     match what {
         Observe::Facts => "facts".to_owned(),
         Observe::Snapshots { purpose } => format!("snapshots {}", purpose.name()),
+        Observe::AllSnapshots => "snapshots of anybody".to_owned(),
         Observe::Candidates => "candidates".to_owned(),
         Observe::Instance { instance } => format!("instance {}", word(instance)),
         Observe::Volume => "volume".to_owned(),
@@ -55,6 +56,9 @@ pub fn fact(fact: &Fact) -> String {
             Outcome::Abandoned => format!("{name} abandoned"),
         },
         Fact::Reserved { target } => format!("{name} {}", word(&target.instance)),
+        Fact::SourceLost { instance } => format!("{name} {}", word(instance)),
+        Fact::SourceReplaced { home } => format!("{name} {}", word(&home.instance)),
+        Fact::SnapshotAmiss { what, .. } => format!("{name} {what:?}"),
         Fact::TargetFailed { instance, reason } | Fact::TargetDropped { instance, reason } => {
             format!("{name} {} {reason}", word(instance))
         }
@@ -72,6 +76,7 @@ pub fn fact(fact: &Fact) -> String {
         | Fact::Opened
         | Fact::RolledBack
         | Fact::SnapshotCompleted { .. }
+        | Fact::SnapshotStoodIn { .. }
         | Fact::SourceKept
         | Fact::Done
         | Fact::Tombstone { .. } => name.to_owned(),

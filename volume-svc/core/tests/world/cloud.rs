@@ -11,6 +11,8 @@ use volume_core::effect::{Attachment, AttachmentState, Done, Purpose, SnapshotSt
 pub struct Volume {
     /// Writes that are on the disk.
     pub disk: Vec<u64>,
+    /// Writes that are in the engine's log only: the next engine that opens the volume recovers them.
+    pub log: Vec<u64>,
     /// The file system's uuid.
     pub fs_uuid: String,
     /// Now.
@@ -52,6 +54,8 @@ pub struct Snapshot {
     /// What it would restore.
     pub image: Vec<u64>,
     pub deleted: bool,
+    /// Taken by somebody else, without our tag.
+    pub foreign: bool,
 }
 
 /// A group.
@@ -121,6 +125,7 @@ impl Cloud {
         Self {
             volume: Volume {
                 disk: Vec::new(),
+                log: Vec::new(),
                 fs_uuid: fixture::FS_UUID.to_owned(),
                 past: vec![(0, vec![here.clone()])],
                 attachments: vec![here],
@@ -171,8 +176,9 @@ impl Cloud {
             started: now,
             ends: now + ms,
             state: SnapshotState::Pending,
-            image: self.volume.disk.clone(),
+            image: self.volume.disk.iter().chain(&self.volume.log).copied().collect(),
             deleted: false,
+            foreign: false,
         };
         self.snapshots.insert(id.clone(), snapshot);
         (id, ms)
@@ -280,6 +286,11 @@ impl Cloud {
         }
     }
 
+    pub fn fell_back(&mut self, now: i64, instance: &InstanceId, device: &str) {
+        self.volume.attachments.retain(|a| a.instance != *instance || a.device != device);
+        self.remember(now);
+    }
+
     pub fn detach(&mut self, now: i64, instance: &InstanceId, device: &str) -> Result<(), Trouble> {
         if self.volume.attachments.is_empty() {
             return Err(Trouble::IncorrectState);
@@ -311,6 +322,12 @@ impl Cloud {
         if before != self.volume.attachments.len() {
             self.remember(now);
         }
+    }
+
+    /// An operator detaches the volume by hand.
+    pub fn free(&mut self, now: i64) {
+        self.volume.attachments.clear();
+        self.remember(now);
     }
 
     /// An operator attaches the volume by hand.

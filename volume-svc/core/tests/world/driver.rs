@@ -6,6 +6,7 @@ use super::host::Door;
 use super::invariants;
 use super::store::Refused;
 use super::{Gate, Happening, World};
+use tiershift_core::Reason;
 use volume_core::effect::{Answer, Command, Done, Effect, Observe, Trouble};
 use volume_core::fact::{Entry, Fact};
 use volume_core::requests::Granted;
@@ -35,6 +36,8 @@ pub struct Run {
     pub workers: u32,
     /// Steps so far: a run that does not end is a failure.
     pub steps: u32,
+    /// What people were called for.
+    pub alerts: Vec<Reason>,
     /// What the test is about, for the report of a failure.
     pub note: String,
     /// Where in the journal it was when an invariant was last checked, and the world's version then.
@@ -59,6 +62,7 @@ impl Run {
             settings: setup.settings.clone(),
             workers: 1,
             steps: 0,
+            alerts: Vec::new(),
             note: String::new(),
             checked: (0, 0),
         }
@@ -126,6 +130,8 @@ impl Run {
         match self.world.store.append(&append, &fixture::worker(self.workers), &foreign) {
             Ok(()) => {
                 self.machine.committed(&append);
+                let called = facts.iter().filter_map(|fact| volume_core::alerts::of(&append.before, fact));
+                self.alerts.extend(called.map(|(reason, _)| reason));
                 self.told(&append.entries);
                 Step::Appended(facts)
             }
@@ -324,6 +330,6 @@ impl Run {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
     Moved,
-    RolledBack(tiershift_core::Reason),
-    Stuck(tiershift_core::Reason),
+    RolledBack(Reason),
+    Stuck(Reason),
 }

@@ -39,6 +39,8 @@ pub enum Shown {
     Twice,
     /// EC2 does not know it.
     Gone,
+    /// At the source, in a word that nobody knows.
+    Unheard,
 }
 
 /// How old a driver's last look at an agent may be when it decides.
@@ -72,6 +74,16 @@ pub struct Faults {
     pub foreign_rows: BTreeSet<String>,
     /// No connection ever ends.
     pub busy_readers: bool,
+    /// What an engine acknowledged and has not flushed dies with its instance: its log was not synced.
+    pub log_is_lost: bool,
+    /// So many launches find no capacity.
+    pub no_capacity: u32,
+    /// So many attaches are accepted and then fall back to no attachment.
+    pub attach_falls_back: u32,
+    /// Instances on which EC2 shows a data volume, whatever the truth is.
+    pub shows_volume: BTreeSet<InstanceId>,
+    /// Of so many looks every third gives this instead of an answer.
+    pub blind: Option<(u32, Trouble)>,
 }
 
 impl Faults {
@@ -122,7 +134,15 @@ impl Faults {
     }
 
     /// What a read gives although the truth is another.
-    pub fn seen_instead(&self, what: &Observe) -> Option<Seen> {
+    pub fn seen_instead(&mut self, what: &Observe) -> Option<Seen> {
+        if let Some((left, trouble)) = &mut self.blind
+            && *left > 0
+        {
+            *left -= 1;
+            if left.is_multiple_of(3) {
+                return Some(Seen::Nothing(*trouble));
+            }
+        }
         let attachment = |instance| Attachment {
             instance,
             device: fixture::DEVICE.to_owned(),
@@ -134,6 +154,11 @@ impl Faults {
                 Shown::Foreign => Some(vec![attachment(fixture::stranger())]),
                 Shown::Twice => Some(vec![attachment(fixture::source()), attachment(fixture::stranger())]),
                 Shown::Gone => None,
+                Shown::Unheard => {
+                    let mut here = attachment(fixture::source());
+                    here.state = AttachmentState::Other;
+                    Some(vec![here])
+                }
             })),
             Observe::AgentVolume { instance }
             | Observe::Writers { instance }

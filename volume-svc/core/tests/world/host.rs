@@ -157,8 +157,8 @@ impl Host {
         }
     }
 
-    /// The adopt is through: mounted if the device is there and is the right one, engine open, door shut.
-    pub fn adopted(&mut self, volume: &Volume, attached: bool, uuid: Option<&str>) {
+    /// The adopt is through: mounted if the device is there and is the right one, engine open and recovered, door shut.
+    pub fn adopted(&mut self, volume: &mut Volume, attached: bool, uuid: Option<&str>) {
         if self.state != AgentState::Adopting {
             return;
         }
@@ -168,6 +168,7 @@ impl Host {
         }
         self.mounted = true;
         self.fs_uuid = Some(volume.fs_uuid.clone());
+        volume.disk.append(&mut volume.log);
         self.engine = Some(Engine::default());
         self.door = Door::Shut;
         self.state = AgentState::Adopted;

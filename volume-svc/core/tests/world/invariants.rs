@@ -101,7 +101,8 @@ fn i03_detach_has_its_preconditions(
     let ended = world.cloud.instances.get(instance).is_none_or(|i| i.life != Life::Running);
     let mounted = world.hosts.get(instance).is_some_and(|h| h.mounted);
     rule(ended || !mounted, || format!("{} still has it mounted", fixture::word(instance)))?;
-    if !after.is_source(instance) {
+    let lost = after.source_lost && world.cloud.instances.get(instance).is_none_or(|i| i.life == Life::Ended);
+    if !after.is_source(instance) || lost {
         return Ok(());
     }
     rule(after.gate.as_ref().is_some_and(|g| g.confirmed_at.is_some()), || "no confirmed gate".to_owned())?;
@@ -184,6 +185,7 @@ fn i13_acknowledged_writes_are_somewhere(world: &World) -> Result<(), String> {
         .filter_map(|(_, host)| host.engine.as_ref())
         .flat_map(|engine| engine.unflushed.iter())
         .chain(&world.cloud.volume.disk)
+        .chain(&world.cloud.volume.log)
         .copied()
         .collect();
     let lost: Vec<u64> = world
@@ -258,8 +260,12 @@ fn may_be_abandoned(world: &World, effect: &Effect) -> bool {
     handed
         || match effect {
             Effect::Snapshot { .. } => true,
-            Effect::Release { instance } | Effect::Adopt { instance } | Effect::Resume { instance } => {
-                *instance != fixture::source()
+            Effect::Release { instance }
+            | Effect::Adopt { instance }
+            | Effect::Resume { instance }
+            | Effect::Drain { instance, .. } => {
+                let ended = world.cloud.instances.get(instance).is_none_or(|i| i.life == Life::Ended);
+                *instance != fixture::source() || ended
             }
             _ => false,
         }
@@ -283,7 +289,7 @@ fn served_at_the_end(world: &World, m: &Migration, from: usize) -> Result<(), St
             Fact::Opened => m.target.as_ref().map(|t| t.instance.clone()),
             // A source that was lost before its gate had nothing taken from it.
             Fact::RolledBack if m.undo.as_ref().is_some_and(|u| u.reason != tiershift_core::Reason::SourceLost) => {
-                Some(fixture::source())
+                m.home().map(|home| home.instance.clone())
             }
             _ => None,
         };

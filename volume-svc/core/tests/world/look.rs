@@ -19,12 +19,16 @@ impl World {
         }
         match what {
             Observe::Facts => Seen::Facts(Box::new(self.facts())),
-            Observe::Snapshots { purpose } => {
+            Observe::Snapshots { .. } | Observe::AllSnapshots => {
+                let asked = |s: &super::cloud::Snapshot| match what {
+                    Observe::Snapshots { purpose } => s.purpose == *purpose && !s.foreign,
+                    _ => true,
+                };
                 let mut list: Vec<SnapshotSeen> = self
                     .cloud
                     .snapshots
                     .iter()
-                    .filter(|(_, s)| s.purpose == *purpose && !s.deleted)
+                    .filter(|(_, s)| asked(s) && !s.deleted)
                     .map(|(id, s)| {
                         let done = (self.now - s.started).max(0) * 100 / (s.ends - s.started).max(1);
                         SnapshotSeen {
@@ -110,7 +114,10 @@ impl World {
             group: instance.filter(|i| matches!(i.life, Life::Running | Life::Booting)).map(|i| i.group.clone()),
             zone: instance.map(|_| fixture::zone()),
             private_ip: instance.map(|i| i.ip.clone()),
-            data_volumes: u32::from(self.cloud.volume.attachments.iter().any(|a| a.instance == *id)),
+            data_volumes: u32::from(
+                self.faults.shows_volume.contains(id)
+                    || self.cloud.volume.attachments.iter().any(|a| a.instance == *id),
+            ),
             engine: (running && self.hosts.contains_key(id) && !self.faults.silent.contains_key(id)).then(|| {
                 let mut engine = fixture::engine();
                 if self.faults.other_engine.contains(id) {

@@ -31,6 +31,8 @@ use volume_core::state::Migration;
 pub enum Happening {
     /// An attach comes through.
     Attached(InstanceId, String),
+    /// An attach falls back to no attachment.
+    FellBack(InstanceId, String),
     /// A detach comes through, if nothing is mounted.
     Detached(InstanceId, String),
     /// A snapshot is completed.
@@ -178,6 +180,7 @@ impl World {
         self.version += 1;
         match what {
             Happening::Attached(instance, device) => self.cloud.attached(self.now, &instance, &device),
+            Happening::FellBack(instance, device) => self.cloud.fell_back(self.now, &instance, &device),
             Happening::Detached(instance, device) => self.detached(&instance, &device),
             Happening::Snapshot(id) => self.cloud.snapshot_completed(&id),
             Happening::Booted(instance) => {
@@ -270,6 +273,10 @@ impl World {
                 self.after(ms, Happening::Snapshot(id.clone()));
                 Ok(Done::Snapshot(id))
             }
+            Effect::Launch { .. } if self.faults.no_capacity > 0 => {
+                self.faults.no_capacity -= 1;
+                Err(Trouble::NoCapacity)
+            }
             Effect::Launch { group, zone } => {
                 let (id, new) = self.cloud.launch(group, zone, &call.token)?;
                 if new {
@@ -309,7 +316,10 @@ impl World {
             }
             Effect::Attach { instance, device } => {
                 self.cloud.attach(self.now, instance, device)?;
-                if !self.faults.attach_hangs {
+                if self.faults.attach_falls_back > 0 {
+                    self.faults.attach_falls_back -= 1;
+                    self.after(self.durations.attach, Happening::FellBack(instance.clone(), device.clone()));
+                } else if !self.faults.attach_hangs {
                     self.after(self.durations.attach, Happening::Attached(instance.clone(), device.clone()));
                 }
                 Ok(Done::Accepted)
@@ -352,7 +362,11 @@ impl World {
             seen.in_service = false;
             seen.replaced = true;
             if let Some(engine) = self.hosts.get(instance).and_then(|h| h.engine.as_ref()) {
-                self.died.extend(&engine.unflushed);
+                if self.faults.log_is_lost {
+                    self.died.extend(&engine.unflushed);
+                } else {
+                    self.cloud.volume.log.extend(&engine.unflushed);
+                }
             }
             self.end(instance);
         }
@@ -381,7 +395,7 @@ impl World {
             return;
         }
         if let Some(host) = self.hosts.get_mut(instance) {
-            host.adopted(&self.cloud.volume, attached && !fails, uuid);
+            host.adopted(&mut self.cloud.volume, attached && !fails, uuid);
         }
     }
 }

@@ -173,9 +173,9 @@ pub fn shape(append: &Append, writes: &[Write]) {
             panic!("a row is put only by its own RPC: {:?}", write.key);
         }
         if registry && matches!(write.op, Op::Upsert { .. }) {
-            let launched = &append.after.launched;
-            let was = &append.before.launched;
-            let ours = [launched, was].into_iter().flatten().any(|i| i.as_str() == write.key.pk);
+            let of = |m: &Migration| [m.launched.clone(), m.home_launched.clone()];
+            let known = of(&append.before).into_iter().chain(of(&append.after));
+            let ours = known.flatten().any(|i| i.as_str() == write.key.pk);
             assert!(ours, "only the row of an instance that we launched may be created: {:?}", write.key);
         }
     }

@@ -13,7 +13,7 @@ use volume_core::settings::Settings;
 use volume_core::stage::Stage;
 
 #[test]
-fn a_cancel_behind_the_gate_request_ends_rolled_back_and_gives_the_permits_back() {
+fn h31_a_cancel_behind_the_gate_request_ends_rolled_back_and_gives_the_permits_back() {
     let mut run = at(&two(), Stage::Gate);
     run.until("the request", |run| run.state().gate.is_some());
     assert_eq!(run.world.store.permits().values().map(Vec::len).collect::<Vec<_>>(), [1, 1]);
@@ -35,7 +35,7 @@ fn a_cancel_while_reads_run_out_opens_the_door_again() {
 }
 
 #[test]
-fn a_cancel_during_the_snapshot_call_leaves_no_intent_open() {
+fn h40_a_cancel_during_the_snapshot_call_leaves_no_intent_open() {
     // Its call arrived: the snapshot is found by its tag, and deleted as garbage, for nothing was detached (H40).
     let mut run = at_open(&two(), "snapshot_safety");
     run.world.faults.once("snapshot_safety", Fate::LostAfter);
@@ -63,7 +63,7 @@ fn behind_the_detach_a_cancel_is_too_late() {
 }
 
 #[test]
-fn the_first_opposite_call_after_a_take_over_waits_half_a_minute() {
+fn f6_the_first_opposite_call_after_a_take_over_waits_half_a_minute() {
     // F6: the dead driver's attach may still come; the detach that undoes it waits, the attach itself does not.
     let mut run = at_open(&one(), "attach");
     run.world.faults.always("attach", Fate::LostBefore);
@@ -82,7 +82,7 @@ fn the_first_opposite_call_after_a_take_over_waits_half_a_minute() {
 }
 
 #[test]
-fn a_stale_detach_of_a_paused_driver_hits_nothing() {
+fn h11_a_stale_detach_of_a_paused_driver_hits_nothing() {
     // H11: the driver stops before its call leaves; another finishes, fails, and brings the volume back; the call
     // then arrives. The volume hangs on another device: nothing matches.
     let mut run = at_open(&one(), "detach");

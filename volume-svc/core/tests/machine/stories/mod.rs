@@ -3,6 +3,7 @@
 
 mod drivers;
 mod rows;
+mod settling;
 mod source;
 mod stuck;
 mod targets;
@@ -48,6 +49,10 @@ pub(super) fn told(run: &Run, from: usize) -> Vec<String> {
                     | Fact::Stuck { .. }
                     | Fact::Committed { .. }
                     | Fact::Rehomed { .. }
+                    | Fact::SourceLost { .. }
+                    | Fact::SourceReplaced { .. }
+                    | Fact::SnapshotAmiss { .. }
+                    | Fact::SnapshotStoodIn { .. }
                     | Fact::Opened
                     | Fact::RolledBack
             )

@@ -14,7 +14,7 @@ use volume_core::stage::Stage;
 use volume_core::{Machine, Next};
 
 #[test]
-fn both_drains_share_one_deadline() {
+fn h30_both_drains_share_one_deadline() {
     let mut run = at(&two(), Stage::DrainReads);
     run.world.faults.busy_readers = true;
     let confirmed_at = run.state().gate.as_ref().expect("a gate").confirmed_at.expect("confirmed");
@@ -66,7 +66,7 @@ fn a_long_snapshot_does_not_flood_the_watchers() {
 }
 
 #[test]
-fn a_foreign_row_at_the_commit_turns_back_and_one_on_the_way_back_calls_a_human() {
+fn h32_a_foreign_row_at_the_commit_turns_back_and_one_on_the_way_back_calls_a_human() {
     // H32.
     let mut run = at(&two(), Stage::Commit);
     run.world.faults.foreign_rows.insert(fixture::graph().to_string());
@@ -98,7 +98,7 @@ fn a_reservation_that_is_lost_to_another_takes_the_next_instance() {
 }
 
 #[test]
-fn watchers_are_told_what_is_open() {
+fn h30_watchers_are_told_what_is_open() {
     let mut run = Run::start(&two());
     assert_eq!(run.finish(), Ended::Moved);
     let at = |stage: Stage| {

@@ -71,7 +71,7 @@ fn going_forward_needs_an_undo_that_can_be_turned_around() {
 }
 
 #[test]
-fn a_hand_over_ends_with_no_intent_open_and_settles_where_the_graph_serves() {
+fn h26_a_hand_over_ends_with_no_intent_open_and_settles_where_the_graph_serves() {
     // An operator mounts the volume on the target by hand.
     let mut run = at_open(&two(), "attach");
     run.world.faults.volume = Some(Shown::Foreign);
@@ -91,7 +91,7 @@ fn a_hand_over_ends_with_no_intent_open_and_settles_where_the_graph_serves() {
 }
 
 #[test]
-fn a_hand_over_to_the_source_puts_the_rows_right_and_frees_the_target() {
+fn h26_a_hand_over_to_the_source_puts_the_rows_right_and_frees_the_target() {
     let mut run = stuck_and_free();
     run.world.faults.calls.clear();
     run.world.cloud.put(&source(), "/dev/sdp");

@@ -42,7 +42,7 @@ fn launched_targets_that_keep_dying_end_the_change_before_anything_is_taken() {
 }
 
 #[test]
-fn an_idle_instance_of_another_engine_is_passed_over() {
+fn h15_an_idle_instance_of_another_engine_is_passed_over() {
     let mut run = Run::start(&two());
     run.world.faults.other_engine.insert(idle(1));
     assert_eq!(run.finish(), Ended::Moved);
@@ -107,7 +107,7 @@ fn a_target_that_cannot_mount_is_cleared_and_replaced_through_any_crash() {
 }
 
 #[test]
-fn a_silent_target_is_condemned_and_the_volume_comes_back_by_its_end() {
+fn h33_a_silent_target_is_condemned_and_the_volume_comes_back_by_its_end() {
     // H33, with no other target: the source serves again.
     let mut run = at_open(&one(), "adopt");
     let now = run.world.now;
@@ -130,7 +130,7 @@ fn a_silent_target_is_condemned_and_the_volume_comes_back_by_its_end() {
 }
 
 #[test]
-fn a_group_at_its_smallest_size_does_not_keep_the_customer_waiting() {
+fn h33_a_group_at_its_smallest_size_does_not_keep_the_customer_waiting() {
     let mut run = at_open(&Setup { target_min: 1, ..one() }, "adopt");
     let now = run.world.now;
     run.world.faults.silent.insert(idle(1), now);
@@ -140,7 +140,7 @@ fn a_group_at_its_smallest_size_does_not_keep_the_customer_waiting() {
 }
 
 #[test]
-fn a_target_that_answers_and_cannot_unmount_is_not_ended() {
+fn h33_a_target_that_answers_and_cannot_unmount_is_not_ended() {
     let mut run = at(&one(), Stage::Adopt);
     run.world.faults.probe_lies.insert(idle(1));
     run.world.faults.unmount_fails.insert(idle(1));
@@ -169,7 +169,7 @@ fn a_target_that_ends_behind_the_commit_is_replaced_and_the_rows_name_the_new_on
 }
 
 #[test]
-fn a_target_that_is_merely_silent_behind_the_commit_is_waited_for() {
+fn h33_a_target_that_is_merely_silent_behind_the_commit_is_waited_for() {
     let mut run = at_open(&places::brief(two()), "resume");
     let now = run.world.now;
     run.world.faults.silent.insert(idle(1), now);
