@@ -25,44 +25,47 @@ pub const ACTIONS: &[&str] = &[
 /// What the face does instead of asking and answering as it should.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreFault {
-    /// Does not ask, and closes the connection.
-    LostBefore,
-    /// Asks, and closes the connection.
-    LostAfter,
-    /// Does not ask, and answers HTTP 500.
-    ErrorBefore,
-    /// Asks, and answers HTTP 500.
-    ErrorAfter,
-    /// Does not ask, and answers that the throughput is exceeded.
+    /// Closes the connection.
+    Lost,
+    /// Answers HTTP 500.
+    Error,
+    /// Answers that the throughput is exceeded.
     Throttled,
-    /// Does not ask, and answers that another write is under way.
+    /// Answers that another write is under way.
     Conflict,
 }
 
 impl Sim {
-    /// Whether a fault strikes a call of DynamoDB; uses up its count.
-    pub fn strike_store(&mut self, action: &str) -> Option<StoreFault> {
-        let api = || action.to_owned();
-        let whole = [
-            (Fault::LostAnswerBefore { api: api() }, StoreFault::LostBefore),
-            (Fault::ServerErrorBefore { api: api() }, StoreFault::ErrorBefore),
-            (Fault::Throttle { api: api() }, StoreFault::Throttled),
-        ];
-        if let Some((_, fault)) = whole.iter().find(|(fault, _)| self.faults.strikes(fault)) {
-            return Some(*fault);
+    /// Whether a fault strikes a call of DynamoDB before it is made; uses up its count.
+    pub fn strike_store_before(&mut self, action: &str) -> Option<StoreFault> {
+        let api = action.to_owned();
+        if self.faults.strikes(&Fault::LostAnswerBefore { api: api.clone() }) {
+            Some(StoreFault::Lost)
+        } else if self.faults.strikes(&Fault::ServerErrorBefore { api: api.clone() }) {
+            Some(StoreFault::Error)
+        } else if self.faults.strikes(&Fault::Throttle { api }) {
+            Some(StoreFault::Throttled)
+        } else {
+            let conflict = |fault: &Fault| match fault {
+                Fault::Conflict { api } => {
+                    CONFLICTING.contains(&action) && api.as_ref().is_none_or(|api| api == action)
+                }
+                _ => false,
+            };
+            self.faults.strike(conflict).map(|_| StoreFault::Conflict)
         }
-        let conflict = |fault: &Fault| match fault {
-            Fault::Conflict { api } => api.as_ref().is_none_or(|api| api == action) && CONFLICTING.contains(&action),
-            _ => false,
-        };
-        if self.faults.strike(conflict).is_some() {
-            return Some(StoreFault::Conflict);
+    }
+
+    /// Whether a fault strikes a call of DynamoDB that was made and succeeded; uses up its count.
+    pub fn strike_store_after(&mut self, action: &str) -> Option<StoreFault> {
+        let api = action.to_owned();
+        if self.faults.strikes(&Fault::LostAnswerAfter { api: api.clone() }) {
+            Some(StoreFault::Lost)
+        } else if self.faults.strikes(&Fault::ServerErrorAfter { api }) {
+            Some(StoreFault::Error)
+        } else {
+            None
         }
-        let late = [
-            (Fault::LostAnswerAfter { api: api() }, StoreFault::LostAfter),
-            (Fault::ServerErrorAfter { api: api() }, StoreFault::ErrorAfter),
-        ];
-        late.iter().find(|(fault, _)| self.faults.strikes(fault)).map(|(_, fault)| *fault)
     }
 
     /// How far an index query that is made now lags, in real ms; uses up one of its count.
@@ -73,11 +76,19 @@ impl Sim {
         }
     }
 
-    /// How far index queries lag; uses up nothing. Writes are remembered while this says something.
+    /// How far index queries lag; uses up nothing. Writes are remembered for so long.
     pub fn index_lag_ms(&self) -> Option<u64> {
         self.faults.list().iter().find_map(|active| match active.fault {
             Fault::IndexLag { lag_ms } => Some(lag_ms),
             _ => None,
+        })
+    }
+
+    /// Whether any fault is on that may strike DynamoDB.
+    pub fn has_store_faults(&self) -> bool {
+        self.faults.list().iter().any(|active| match &active.fault {
+            Fault::Conflict { .. } | Fault::IndexLag { .. } => true,
+            other => other.api().is_some_and(|api| ACTIONS.contains(&api)),
         })
     }
 }
