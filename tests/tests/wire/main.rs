@@ -9,6 +9,7 @@
 mod adapters;
 mod agents;
 mod autoscaling;
+mod command_line;
 mod ec2;
 mod faults;
 mod instances;
