@@ -7,6 +7,7 @@ use crate::run::{self, RunError, SPEED};
 use crate::seed;
 use crate::stack::{Options, Stack};
 use crate::workload::{self, Audit, Counts, Customer};
+use cloud_sim::faults::catalogue::{self, CATALOGUE, ParameterKind};
 use cloud_sim::seed::Fleet;
 use serde_json::json;
 use std::io;
@@ -152,16 +153,22 @@ async fn story(args: &Demo, place: &Place, target: &Target) -> Result<Exit, Brok
 
 /// `name` or `name:parameter`, as the simulated cloud's control call wants it.
 fn fault_of(text: &str) -> Result<serde_json::Value, String> {
-    let (name, parameter) = text.split_once(':').map_or((text, None), |(n, p)| (n, Some(p)));
-    let catalogue = cloud_sim::faults::Fault::catalogue();
-    match (catalogue.iter().find(|(known, _)| *known == name), parameter) {
-        (Some((_, None)), None) => Ok(json!({ "fault": name })),
-        (Some((_, Some(key))), Some(value)) => Ok(json!({ "fault": name, (*key): value })),
-        (Some((_, Some(key))), None) => Err(format!("--fault {name} needs its {key}: --fault {name}:VALUE")),
-        (Some((_, None)), Some(_)) => Err(format!("--fault {name} takes no parameter")),
-        (None, _) => {
-            let names: Vec<&str> = catalogue.iter().map(|(n, _)| *n).collect();
-            Err(format!("no fault {name}; choose one of {}", names.join(", ")))
+    let (name, value) = text.split_once(':').map_or((text, None), |(n, v)| (n, Some(v)));
+    let Some(entry) = catalogue::find(name) else {
+        let names: Vec<&str> = CATALOGUE.iter().map(|entry| entry.name).collect();
+        return Err(format!("no fault {name}; choose one of {}", names.join(", ")));
+    };
+    match (entry.parameters.first(), value) {
+        (None, Some(_)) => Err(format!("--fault {name} takes no parameter")),
+        (Some(parameter), None) if parameter.required => {
+            Err(format!("--fault {name} needs its {}: --fault {name}:VALUE", parameter.name))
+        }
+        (_, None) => Ok(json!({ "fault": name })),
+        (Some(parameter), Some(value)) => {
+            // A number where one is wanted; the cloud says what is wrong with anything else.
+            let number = value.parse::<u64>().ok().filter(|_| parameter.kind == ParameterKind::Milliseconds);
+            let value = number.map_or_else(|| json!(value), |number| json!(number));
+            Ok(json!({ "fault": name, (parameter.name): value }))
         }
     }
 }

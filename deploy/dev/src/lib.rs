@@ -5,9 +5,10 @@
 //! clock runs. Nothing here decides about a change.
 
 pub mod cli;
-pub mod cloud;
 pub mod demo;
 pub mod run;
 pub mod seed;
 pub mod stack;
 pub mod workload;
+
+pub use tierctl::cloud;

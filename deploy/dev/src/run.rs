@@ -125,6 +125,8 @@ fn welcome(stack: &Stack, fleet: &Fleet) -> String {
     let _ = writeln!(text, "  ./x tierctl tier preview {first} ladybug-large");
     let _ = writeln!(text, "  ./x tierctl tier change {first} ladybug-large --watch");
     let _ = writeln!(text, "  ./x demo");
+    let _ = writeln!(text, "  ./x tierctl sim faults                                what can go wrong here");
+    let _ = writeln!(text, "  ./x tierctl sim fault set stuck_detach --count 1      ... with the next change");
     let _ = writeln!(text, "\nCtrl-C stops it; `./x run` goes on where it was.");
     text
 }

@@ -1,5 +1,7 @@
 //! The arguments: what they are called, what they mean, and help that teaches. `tests/help.txt` pins every word.
 
+pub mod sim;
+
 use crate::connect;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -83,6 +85,15 @@ Examples:
         /// What of it.
         #[command(subcommand)]
         command: Migrations,
+    },
+    /// Rehearse: make the simulated cloud of the development stack go wrong
+    Sim {
+        /// Where it is.
+        #[command(flatten)]
+        at: sim::Options,
+        /// What of it.
+        #[command(subcommand)]
+        command: sim::Sim,
     },
 }
 
@@ -357,6 +368,12 @@ mod tests {
             "tierctl migrations resume c --action hand-over --note x",
             "tierctl migrations resume c --action retry",
             "tierctl fly",
+            "tierctl sim fault set",
+            "tierctl sim fault set stuck_attach --count -1",
+            "tierctl sim fault set stuck_attach --for 10",
+            "tierctl sim fault clear",
+            "tierctl sim fault clear stuck_attach --all",
+            "tierctl sim fault clear --all --api AttachVolume",
         ] {
             assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
         }

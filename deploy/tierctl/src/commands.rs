@@ -4,6 +4,7 @@ pub mod access;
 pub mod change;
 pub mod graphs;
 pub mod migrations;
+pub mod sim;
 pub mod tiers;
 
 use crate::cli::{Cli, Command};
@@ -19,13 +20,15 @@ const PAGE: i32 = 500;
 
 /// Runs one command and says how it ended.
 pub async fn run(cli: Cli, output: &mut Output) -> Result<Exit, Fault> {
-    let target = Target::choose(&cli.target)?;
+    let target = || Target::choose(&cli.target);
     match cli.command {
-        Command::Graphs { command } => graphs::run(&target, command, output).await,
-        Command::Tiers { room, graph } => tiers::run(&target, room, graph, output).await,
-        Command::Tier { command } => change::run(&target, command, output).await,
-        Command::Access { command } => access::run(&target, command, output).await,
-        Command::Migrations { command } => migrations::run(&target, command, output).await,
+        Command::Graphs { command } => graphs::run(&target()?, command, output).await,
+        Command::Tiers { room, graph } => tiers::run(&target()?, room, graph, output).await,
+        Command::Tier { command } => change::run(&target()?, command, output).await,
+        Command::Access { command } => access::run(&target()?, command, output).await,
+        Command::Migrations { command } => migrations::run(&target()?, command, output).await,
+        // The simulated cloud asks nobody who he is.
+        Command::Sim { at, command } => sim::run(&at, &cli.target.stack, command, output).await,
     }
 }
 

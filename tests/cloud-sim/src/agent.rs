@@ -31,6 +31,9 @@ pub struct Agent {
     pub state: AgentState,
     /// Whether that volume is mounted.
     pub mounted: bool,
+    /// The volume whose mount was left behind by an unmount that failed unseen ([`Fault::AgentKeepsMount`]).
+    #[serde(default)]
+    pub kept_mount: Option<String>,
     /// Who keeps the mount busy.
     pub holders: Vec<String>,
     /// Why the last job failed.
@@ -95,6 +98,7 @@ impl Default for Agent {
             volume_id: String::new(),
             state: AgentState::Released,
             mounted: false,
+            kept_mount: None,
             holders: Vec::new(),
             error: None,
             job: None,
@@ -108,6 +112,7 @@ impl Agent {
     pub(crate) fn power_off(&mut self) {
         self.state = AgentState::Released;
         self.mounted = false;
+        self.kept_mount = None;
         self.holders.clear();
         self.error = None;
         self.job = None;
@@ -173,10 +178,14 @@ impl Sim {
         })
     }
 
-    pub(crate) fn agent_connections(&self, to: &Address) -> Result<Connections, ApiError> {
+    pub(crate) fn agent_connections(&mut self, to: &Address) -> Result<Connections, ApiError> {
         self.authorised(to)?;
         self.answering(&to.instance_id)?;
-        Ok(self.connections(&to.instance_id))
+        let counted = self.connections(&to.instance_id);
+        if counted.active_connections > 0 && self.faults.strikes(&Fault::AgentHidesConnections) {
+            return Ok(Connections { active_connections: 0, active_writes: 0 });
+        }
+        Ok(counted)
     }
 
     pub(crate) fn agent_usage(&self, to: &Address) -> Result<Usage, ApiError> {
@@ -206,6 +215,11 @@ impl Sim {
             DrainScope::All => Door::Shut,
         };
         match state {
+            AgentState::Serving | AgentState::Drained if self.faults.strikes(&Fault::AgentSkipsDrain) => {
+                if let Some(host) = self.host_mut(&to.instance_id) {
+                    host.agent.state = AgentState::Drained;
+                }
+            }
             AgentState::Serving | AgentState::Drained => {
                 let engine = self.answering(&to.instance_id)?.engine.as_ref();
                 // A repeated `writes` after `all` must not open the door for reads again.
@@ -346,6 +360,7 @@ impl Sim {
     fn mounted(&mut self, instance_id: &str, volume_id: &str, fs_uuid: &str, adoption: bool) {
         if let Some(host) = self.host_mut(instance_id) {
             host.agent.mounted = true;
+            host.agent.kept_mount.take_if(|kept| kept == volume_id);
             // The record of a restart keeps its door; an adoption that is cut short is not to be repeated by one.
             let kept = host.agent.record.door.filter(|_| !adoption);
             host.agent.remember(volume_id, fs_uuid, kept);
@@ -354,7 +369,8 @@ impl Sim {
 
     fn finish_release(&mut self, instance_id: &str, volume_id: &str) {
         let lies = self.faults.strikes(&Fault::AgentSkipsUnmount);
-        let busy = !lies && self.dice.mishap(Mishap::MountBusy);
+        let keeps = !lies && self.faults.strikes(&Fault::AgentKeepsMount);
+        let busy = !lies && !keeps && self.dice.mishap(Mishap::MountBusy);
         if !lies {
             self.flush(instance_id, volume_id);
         }
@@ -370,8 +386,11 @@ impl Sim {
             host.agent.mounted = false;
             host.agent.state = AgentState::Released;
             host.agent.record.door = None;
+            host.agent.kept_mount = keeps.then(|| volume_id.to_owned());
         }
-        self.unmounted(self.now_ms, volume_id);
+        if !keeps {
+            self.unmounted(self.now_ms, volume_id);
+        }
     }
 
     /// The uuid of a volume's file system if it can be mounted, else why not.

@@ -234,6 +234,8 @@ calls! {
         SetFault(control::SetFault) -> Done,
         /// Switches a fault off.
         ClearFault(control::ClearFault) -> Done,
+        /// Switches faults off by name, or all.
+        ClearFaults(control::ClearFaults) -> control::Faults,
         /// Faults that are on.
         ListFaults(control::ListFaults) -> control::Faults,
         /// API calls made so far.

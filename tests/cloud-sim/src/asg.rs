@@ -1,6 +1,7 @@
 //! Auto Scaling groups: what they are and how they are read. What they do is in `asg/launch.rs`.
 
 pub mod launch;
+mod scale;
 
 use std::collections::BTreeSet;
 
@@ -133,7 +134,8 @@ impl Sim {
         let group = self.group_mut(&request.group_name)?;
         let (min_size, max_size) =
             (request.min_size.unwrap_or(group.min_size), request.max_size.unwrap_or(group.max_size));
-        if min_size > max_size || group.desired < min_size || group.desired > max_size {
+        let desired = request.desired_capacity.unwrap_or(group.desired);
+        if min_size > max_size || desired < min_size || desired > max_size {
             return Err(invalid("min <= desired <= max must hold"));
         }
         (group.min_size, group.max_size) = (min_size, max_size);
@@ -158,6 +160,9 @@ impl Sim {
                     refresh.end_time_ms = Some(now_ms);
                 }
             }
+        }
+        if request.desired_capacity.is_some() {
+            self.set_desired(now_ms, &request.group_name, desired)?;
         }
         Ok(Done {})
     }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::agent::Agent;
 use crate::api::agent::Info;
 use crate::api::{ApiError, Done, control::RebootInstance};
+use crate::ec2::instances::Instance;
 use crate::engine::Engine;
 use crate::ids::Kind;
 use crate::sim::{Event, Sim, refused};
@@ -23,6 +24,9 @@ pub type Cache = BTreeMap<String, BTreeMap<String, WriteSet>>;
 pub struct Host {
     /// No power: by a fault, or because the instance was terminated.
     pub dead: bool,
+    /// The agent never starts, whatever happens to the power.
+    #[serde(default)]
+    pub no_agent: bool,
     /// Counts starts; a start that was overtaken by a power cut does nothing.
     pub boot: u64,
     /// From when on the agent answers.
@@ -41,7 +45,7 @@ impl Sim {
     /// The host behind an instance id, if its agent answers now.
     pub(crate) fn answering(&self, instance_id: &str) -> Result<&Host, ApiError> {
         let host = self.instances.get(instance_id).map(|instance| &instance.host);
-        host.filter(|host| !host.dead && host.up_ms <= self.now_ms).ok_or_else(refused)
+        host.filter(|host| !host.dead && !host.no_agent && host.up_ms <= self.now_ms).ok_or_else(refused)
     }
 
     pub(crate) fn host_mut(&mut self, instance_id: &str) -> Option<&mut Host> {
@@ -51,7 +55,10 @@ impl Sim {
     /// Whether a volume is mounted on an instance, which makes EC2's detach wait.
     pub(crate) fn mounted_on(&self, instance_id: &str, volume_id: &str) -> bool {
         let host = self.instances.get(instance_id).map(|instance| &instance.host);
-        host.is_some_and(|host| !host.dead && host.agent.mounted && host.agent.volume_id == volume_id)
+        host.is_some_and(|host| {
+            let known = host.agent.mounted && host.agent.volume_id == volume_id;
+            !host.dead && (known || host.agent.kept_mount.as_deref() == Some(volume_id))
+        })
     }
 
     /// Whether the guest sees a volume's device now.
@@ -78,14 +85,24 @@ impl Sim {
         let Some(host) = self.host_mut(instance_id) else { return };
         host.dead = true;
         host.boot += 1;
-        let was_mounted = host.agent.mounted.then(|| host.agent.volume_id.clone());
+        let known = host.agent.mounted.then(|| host.agent.volume_id.clone());
+        let was_mounted: Vec<String> = known.into_iter().chain(host.agent.kept_mount.take()).collect();
         let cached: Vec<String> = host.cache.keys().cloned().collect();
         host.agent.power_off();
         self.close_engine(instance_id, false);
         for volume_id in cached {
             self.lose_cache(instance_id, &volume_id, with_host);
         }
-        if let Some(volume_id) = was_mounted {
+        for volume_id in was_mounted {
+            self.unmounted(self.now_ms, &volume_id);
+        }
+    }
+
+    /// Somebody goes to every host whose agent left a mount behind, and unmounts.
+    pub(crate) fn unmount_by_hand(&mut self) {
+        let kept = |instance: &mut Instance| instance.host.agent.kept_mount.take();
+        let left: Vec<String> = self.instances.values_mut().filter_map(kept).collect();
+        for volume_id in left {
             self.unmounted(self.now_ms, &volume_id);
         }
     }
@@ -121,7 +138,11 @@ impl Sim {
             // The link that ended is an older one; the volume is back.
             return;
         }
-        if self.mounted_on(instance_id, volume_id) {
+        let kept = self.host_mut(instance_id).filter(|host| host.agent.kept_mount.as_deref() == Some(volume_id));
+        if let Some(host) = kept {
+            // The agent does not look there any more.
+            host.agent.kept_mount = None;
+        } else if self.mounted_on(instance_id, volume_id) {
             self.close_engine(instance_id, false);
             if let Some(host) = self.host_mut(instance_id) {
                 host.agent.mounted = false;

@@ -164,6 +164,7 @@ pub fn key_parameters(call: &Call) -> BTreeMap<String, String> {
         | Call::EngineRead(_)
         | Call::SetFault(_)
         | Call::ClearFault(_)
+        | Call::ClearFaults(_)
         | Call::ListFaults(_)
         | Call::ReadLedger(_)
         | Call::ReadEngineLog(_)

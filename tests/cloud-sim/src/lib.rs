@@ -15,10 +15,12 @@ pub mod fleet;
 mod host;
 mod ids;
 mod ledger;
+mod rates;
 pub mod seed;
 #[cfg(feature = "server")]
 pub mod server;
 pub mod sim;
+pub mod store;
 pub mod timing;
 mod truth;
 mod writes;

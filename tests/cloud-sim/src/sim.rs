@@ -9,18 +9,19 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use crate::api::agent::Info;
-use crate::api::control::{Faults as FaultList, SetFault};
+use crate::api::control::Faults as FaultList;
 use crate::api::ec2::Subnet;
-use crate::api::{Answer, ApiError, Call, Done, Lost, Reply, Request, Service, Typed};
+use crate::api::{Answer, ApiError, Call, Lost, Reply, Request, Service, Typed};
 use crate::asg::Group;
 use crate::asg::launch::LaunchToken;
 use crate::ec2::instances::Instance;
 use crate::ec2::places::Zone;
 use crate::ec2::snapshots::Snapshot;
-use crate::ec2::volumes::{Volume, VolumeToken};
+use crate::ec2::volumes::{BACKWARD_WINDOW_MS, Volume, VolumeToken};
 use crate::engine::Graph;
 use crate::faults::{Fault, Faults};
 use crate::ledger::{Ledger, key_parameters};
+use crate::rates::Rates;
 use crate::timing::{Dice, Mishap, Op, Timing};
 
 /// Code of the refusal that stands for "nobody listens there"; never reaches a caller.
@@ -77,6 +78,8 @@ pub(crate) enum Event {
     MemberGone { group_name: String, instance_id: String },
     /// A group compares desired with what it has.
     GroupCheck { group_name: String },
+    /// The time of a fault may be over.
+    FaultsOver,
 }
 
 /// The simulated cloud.
@@ -87,6 +90,11 @@ pub struct Sim {
     pub(crate) now_ms: u64,
     pub(crate) due: BTreeMap<u64, VecDeque<Event>>,
     pub(crate) faults: Faults,
+    #[serde(default)]
+    pub(crate) rates: Rates,
+    /// By volume or instance: the change that a read has shown, while reads go back in turns.
+    #[serde(default)]
+    pub(crate) shown_ms: BTreeMap<String, u64>,
     pub(crate) ledger: Ledger,
     pub(crate) zones: BTreeMap<String, Zone>,
     pub(crate) subnets: BTreeMap<String, Subnet>,
@@ -115,6 +123,8 @@ impl Sim {
             now_ms: 0,
             due: BTreeMap::new(),
             faults: Faults::default(),
+            rates: Rates::default(),
+            shown_ms: BTreeMap::new(),
             ledger: Ledger::default(),
             zones: BTreeMap::new(),
             subnets: BTreeMap::new(),
@@ -163,15 +173,19 @@ impl Sim {
                 lost: None,
             };
         }
-        let latency_ms = self.dice.duration_ms(latency(&call));
+        let fate = self.fate(&call);
+        let least_ms = fate.map_or(0, |fate| fate.least_ms);
+        let latency_ms = self.dice.duration_ms(latency(&call)).max(least_ms);
         // Agents and engines act as soon as they are asked; AWS's front doors take half of their time on the way in.
         let effect_ms = if matches!(call.service(), Service::Ec2 | Service::Autoscaling) { latency_ms / 2 } else { 0 };
-        let fate = self.fate(&call);
+        let fate = fate.map(|fate| fate.lost);
         let answer = match fate {
             Some(Lost::Before) => Err(ApiError::new("RequestLost", "the request did not arrive", 503)),
-            _ => match self.throttled(&call) {
+            _ => match self.turned_away(&call) {
                 Some(refusal) => Err(refusal),
-                None => self.dispatch(self.now_ms + effect_ms, self.now_ms + latency_ms, &call),
+                None => self
+                    .dispatch(self.now_ms + effect_ms, self.now_ms + latency_ms, &call)
+                    .and_then(|answer| self.spoilt(&call).map_or(Ok(answer), Err)),
             },
         };
         let refused = answer.as_ref().is_err_and(|error| error.code == REFUSED);
@@ -211,6 +225,7 @@ impl Sim {
                 Some(Event::Checkpoint { instance_id, opened_ms }) => self.checkpoint(&instance_id, opened_ms),
                 Some(Event::MemberGone { group_name, instance_id }) => self.member_gone(&group_name, &instance_id),
                 Some(Event::GroupCheck { group_name }) => self.group_check(&group_name),
+                Some(Event::FaultsOver) => self.faults_over(),
             }
         }
         self.now_ms = self.now_ms.max(now_ms);
@@ -230,43 +245,32 @@ impl Sim {
         if self.config.timing == Timing::Drawn { self.lag_ms() } else { 0 }
     }
 
+    /// The instant that a read of a volume or an instance shows: now, or just before its last change.
+    pub(crate) fn read_instant_ms(&mut self, id: &str, change_ms: Option<u64>, at_ms: u64) -> u64 {
+        let Some(change_ms) = change_ms.filter(|change_ms| at_ms - change_ms < BACKWARD_WINDOW_MS) else {
+            return at_ms;
+        };
+        if self.reads_back(id, change_ms) { change_ms.saturating_sub(1) } else { at_ms }
+    }
+
     /// Whether a read of something that has just changed goes back in time.
-    pub(crate) fn reads_back(&mut self) -> bool {
+    fn reads_back(&mut self, id: &str, change_ms: u64) -> bool {
+        if self.faults.is_on(&Fault::BackwardReads) {
+            // Back from what was shown: before that it would only be late.
+            if self.shown_ms.get(id) != Some(&change_ms) {
+                self.shown_ms.insert(id.to_owned(), change_ms);
+                return false;
+            }
+            let back = self.faults.strikes(&Fault::BackwardReads);
+            if back {
+                self.shown_ms.remove(id);
+            }
+            return back;
+        }
         match self.faults.remaining(&Fault::StaleReads) {
-            Some(Some(_)) => self.faults.strikes(&Fault::StaleReads),
-            Some(None) => self.dice.coin(),
+            Some(count) => self.faults.strikes(&Fault::StaleReads) && (count.is_some() || self.dice.coin()),
             None => self.dice.mishap(Mishap::BackwardRead),
         }
-    }
-
-    /// Whether the request or its answer gets lost. Clients of the engine are never lied to: an answer is a promise.
-    fn fate(&mut self, call: &Call) -> Option<Lost> {
-        let api = call.action().to_owned();
-        if call.service() == Service::Engine {
-            None
-        } else if self.faults.strikes(&Fault::LostAnswerBefore { api: api.clone() }) {
-            Some(Lost::Before)
-        } else if self.faults.strikes(&Fault::LostAnswerAfter { api }) {
-            Some(Lost::After)
-        } else if matches!(latency(call), Op::MutateCall | Op::SnapshotCall | Op::LaunchCall)
-            && self.dice.mishap(Mishap::LostAnswer)
-        {
-            Some(if self.dice.coin() { Lost::Before } else { Lost::After })
-        } else {
-            None
-        }
-    }
-
-    fn throttled(&mut self, call: &Call) -> Option<ApiError> {
-        let service = call.service();
-        if service == Service::Engine || !self.faults.strikes(&Fault::Throttle { api: call.action().to_owned() }) {
-            return None;
-        }
-        Some(match service {
-            Service::Ec2 => ApiError::new("RequestLimitExceeded", "Request limit exceeded.", 503),
-            Service::Autoscaling => ApiError::bad("Throttling", "Rate exceeded"),
-            _ => ApiError::new("TOO_MANY_REQUESTS", "too many requests", 429),
-        })
     }
 
     /// Carries a call out. `at_ms` is its effect, `answered_ms` its end.
@@ -322,6 +326,7 @@ impl Sim {
             Call::EngineRead(r) => Answer::EngineRead(self.engine_read(r)?),
             Call::SetFault(r) => Answer::SetFault(self.set_fault(r)?),
             Call::ClearFault(r) => Answer::ClearFault(self.clear_fault(&r.fault)),
+            Call::ClearFaults(r) => Answer::ClearFaults(self.clear_faults(r)),
             Call::ListFaults(_) => Answer::ListFaults(FaultList { faults: self.faults.list().to_vec() }),
             Call::ReadLedger(r) => Answer::ReadLedger(self.ledger.calls(r.after_seq, r.limit)),
             Call::ReadEngineLog(r) => Answer::ReadEngineLog(self.ledger.engines(r.after_seq, r.limit)),
@@ -331,36 +336,6 @@ impl Sim {
             Call::EditGroup(r) => Answer::EditGroup(self.edit_group(r)?),
         })
     }
-
-    fn set_fault(&mut self, request: &SetFault) -> Result<Done, ApiError> {
-        match &request.fault {
-            Fault::InstanceDead { instance_id } => {
-                self.living(instance_id)?;
-                if !self.faults.is_on(&request.fault) {
-                    self.power_off(instance_id, true);
-                }
-                self.faults.set(request.fault.clone(), None);
-            }
-            Fault::Throttle { api } | Fault::LostAnswerBefore { api } | Fault::LostAnswerAfter { api } => {
-                let struck = |(service, name): &(Service, &str)| {
-                    name == api && !matches!(service, Service::Engine | Service::Control)
-                };
-                if !Call::actions().iter().any(struck) {
-                    return Err(ApiError::bad("UNKNOWN_API", format!("no fault can strike the action '{api}'")));
-                }
-                self.faults.set(request.fault.clone(), request.count);
-            }
-            _ => self.faults.set(request.fault.clone(), request.count),
-        }
-        Ok(Done {})
-    }
-
-    fn clear_fault(&mut self, fault: &Fault) -> Done {
-        if let (true, Fault::InstanceDead { instance_id }) = (self.faults.clear(fault), fault) {
-            self.power_on(instance_id);
-        }
-        Done {}
-    }
 }
 
 /// The refusal of an address where nobody listens.
@@ -369,7 +344,7 @@ pub(crate) fn refused() -> ApiError {
 }
 
 /// Which latency a call has.
-fn latency(call: &Call) -> Op {
+pub(crate) fn latency(call: &Call) -> Op {
     match call.service() {
         Service::Agent => Op::AgentCall,
         Service::Engine | Service::Control => Op::EngineCall,

@@ -85,7 +85,7 @@ impl Cloud {
 
     /// Switches a fault on, for so many times or for good.
     pub fn fault(&self, fault: Fault, count: Option<u32>) {
-        self.at_once(SetFault { fault, count });
+        self.at_once(SetFault::new(fault, count));
     }
 
     /// Every API call so far.

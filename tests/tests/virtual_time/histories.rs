@@ -37,7 +37,7 @@ fn fault(dice: &mut Dice) -> (Fault, Option<u32>) {
     let apis = ["CreateSnapshot", "LaunchInstances", "AttachVolume", "DetachVolume", "AgentRelease", "AgentAdopt"];
     let api = |dice: &mut Dice| apis[usize::try_from(dice.between(0, 5)).expect("a small number")].to_owned();
     let count = u32::try_from(dice.between(1, 3)).expect("a small number");
-    let fault = match dice.between(0, 7) {
+    let fault = match dice.between(0, 15) {
         0 => Fault::AttachFails,
         1 => Fault::NoCapacity,
         2 => Fault::Throttle { api: api(dice) },
@@ -45,9 +45,36 @@ fn fault(dice: &mut Dice) -> (Fault, Option<u32>) {
         4 => Fault::LostAnswerAfter { api: api(dice) },
         5 => Fault::SlowSnapshot,
         6 => Fault::StuckAttach,
-        _ => Fault::StaleReads,
+        7 => Fault::StaleReads,
+        8 => Fault::StuckDetach,
+        9 => Fault::BusyDetach,
+        10 => Fault::FailedSnapshot,
+        11 => Fault::WrongZone,
+        12 => Fault::LaunchWithoutAgent,
+        13 => Fault::BackwardReads,
+        14 => Fault::ServerErrorBefore { api: api(dice) },
+        _ => Fault::ServerErrorAfter { api: api(dice) },
     };
     (fault, Some(count))
+}
+
+/// Now and then the agents have a bad moment while the change is under way; before that it is a reason to refuse.
+fn bad_agents(rig: &Arc<Rig>, id: &ChangeId, dice: &mut Dice) -> Option<JoinHandle<()>> {
+    let count = u32::try_from(dice.between(1, 6)).expect("a small number");
+    let (what, after) = (dice.between(0, 11), Duration::from_millis(dice.between(0, 200_000)));
+    let fault = match what {
+        0 => Fault::AgentSilent { instance_id: None },
+        1 => Fault::AgentSlow { instance_id: None },
+        2 => Fault::AgentHidesConnections,
+        3 => Fault::AgentSkipsDrain,
+        _ => return None,
+    };
+    let (rig, id) = (Arc::clone(rig), id.clone());
+    Some(tokio::spawn(async move {
+        rig.until(&id, "accepted", 3_600_000, |_| true).await;
+        sleep(after).await;
+        rig.cloud.fault(fault, Some(count));
+    }))
 }
 
 /// Now and then an instance loses its power: the source for a moment, or one that may become the target until the change
@@ -99,6 +126,7 @@ async fn history(seed: u64) -> (Arc<Rig>, Evidence) {
     let mut process = start(&mut dice);
     let run = Run::ask_for(&rig, &process, rig.wish(graph, tier), Policy::Confirm);
     let power = power_cut(&rig, &run.id, &mut dice, graph);
+    let agents = bad_agents(&rig, &run.id, &mut dice);
     let cancels = dice.between(0, 2) == 0;
     for death in 0..dice.between(0, 3) {
         let lives = sleep(Duration::from_millis(dice.between(0, 150_000)));
@@ -129,6 +157,9 @@ async fn history(seed: u64) -> (Arc<Rig>, Evidence) {
         run.front.to(&process);
     }
     let evidence = run.finish().await;
+    if let Some(agents) = agents {
+        agents.await.expect("agents do not panic");
+    }
     if let Some((cut, dead)) = power {
         cut.await.expect("a power cut does not panic");
         rig.cloud.at_once(ClearFault { fault: dead });

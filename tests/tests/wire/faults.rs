@@ -99,12 +99,26 @@ async fn faults_are_listed_and_cleared() {
     assert_eq!(listed["faults"], expected);
     assert_eq!(post("/sim/faults/clear", json!({ "fault": "throttle", "api": "AttachVolume" })).await.0, 200);
     assert_eq!(world.http.get("/sim/faults").await["faults"].as_array().unwrap().len(), 1);
+    let named = json!({ "fault": "failed_snapshot", "skip": 1, "for_ms": 3_600_000 });
+    assert_eq!(post("/sim/faults", named).await.0, 200);
+    let listed = world.http.get("/sim/faults").await["faults"][1].clone();
+    assert_eq!((&listed["skip"], listed["until_ms"].is_u64()), (&json!(1), true), "{listed}");
+    let (status, cleared) = post("/sim/faults/clear", json!({ "fault": "failed_snapshot" })).await;
+    assert_eq!((status, &cleared["faults"][0]["fault"]), (200, &json!("failed_snapshot")));
+    let catalogue = world.http.get("/sim/faults/catalogue").await;
+    let entries = catalogue["faults"].as_array().unwrap();
+    let throttle = entries.iter().find(|entry| entry["name"] == "throttle").unwrap();
+    assert_eq!(throttle["parameters"], json!([{ "name": "api", "required": true, "kind": "action" }]));
+    assert_eq!(throttle["strikes"], "chances");
 
     let (status, body) = post("/sim/faults", json!({ "fault": "earthquake" })).await;
     assert_eq!(status, 400);
     assert!(body["message"].as_str().unwrap().contains("stuck_attach"), "{body}");
-    let (status, body) = post("/sim/faults", json!({ "fault": "throttle", "api": "Nonsense" })).await;
-    assert_eq!((status, body["code"].as_str()), (400, Some("UNKNOWN_API")));
+    let bad = json!({ "fault": "throttle", "api": "Nonsense", "count": "many", "colour": 1 });
+    let (status, body) = post("/sim/faults", bad).await;
+    let fields: Vec<&str> = body["faults"].as_array().unwrap().iter().map(|f| f["field"].as_str().unwrap()).collect();
+    assert_eq!((status, body["code"].as_str(), fields), (400, Some("INVALID_FAULT"), vec!["api", "colour", "count"]));
+    assert_eq!(world.http.get("/sim/faults").await["faults"].as_array().unwrap().len(), 1, "it changed nothing");
     let (status, _) = post("/sim/nothing", json!({})).await;
     assert_eq!(status, 404);
     assert_eq!(world.http.ask(Method::DELETE, "/sim/faults", None, None).await.unwrap().0, 405);

@@ -17,6 +17,41 @@ pub struct SetFault {
     /// How many times it strikes; `None` = until it is cleared.
     #[serde(default)]
     pub count: Option<u32>,
+    /// How many chances it lets pass first.
+    #[serde(default, skip_serializing_if = "none")]
+    pub skip: u32,
+    /// For how long it is on, in simulated ms; `None` = until it is cleared or its count is used up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_ms: Option<u64>,
+}
+
+impl SetFault {
+    /// From now on, so many times.
+    pub fn new(fault: Fault, count: Option<u32>) -> Self {
+        Self { fault, count, skip: 0, for_ms: None }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn none(count: &u32) -> bool {
+    *count == 0
+}
+
+/// A fault that is on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActiveFault {
+    /// Which.
+    #[serde(flatten)]
+    pub fault: Fault,
+    /// How many times it will still strike; `None` = until it is cleared.
+    #[serde(default)]
+    pub count: Option<u32>,
+    /// How many chances it will still let pass.
+    #[serde(default, skip_serializing_if = "none")]
+    pub skip: u32,
+    /// When it is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_ms: Option<u64>,
 }
 
 /// Switches a fault off.
@@ -27,15 +62,23 @@ pub struct ClearFault {
     pub fault: Fault,
 }
 
+/// Switches off every fault that has all of these values in its JSON (`fault` is the name); without any, all faults.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClearFaults {
+    /// Name and parameters, or less.
+    #[serde(flatten)]
+    pub with: BTreeMap<String, serde_json::Value>,
+}
+
 /// Asks for the faults that are on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListFaults {}
 
-/// The faults that are on.
+/// The faults that are on, or were until now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Faults {
     /// In the order in which they were switched on.
-    pub faults: Vec<SetFault>,
+    pub faults: Vec<ActiveFault>,
 }
 
 /// Reads the ledger from a sequence number on.
@@ -197,6 +240,9 @@ pub struct EditGroup {
     pub min_size: Option<u32>,
     /// New greatest size.
     pub max_size: Option<u32>,
+    /// New wanted size, as a scaling policy or an operator sets it: the last writer wins. The group launches what it
+    /// lacks where it likes, and ends what is too much unless it is protected.
+    pub desired_capacity: Option<u32>,
     /// New health check type.
     pub health_check_type: Option<String>,
     /// New list of suspended processes.

@@ -18,6 +18,7 @@ use crate::device::Device;
 use crate::ec2::instances::{Instance, InstanceState, ROOT_DEVICE};
 use crate::ec2::link::Link;
 use crate::ec2::volumes::Volume;
+use crate::faults::Fault;
 use crate::host::Host;
 use crate::ids::Kind;
 use crate::sim::{Event, Sim};
@@ -77,7 +78,12 @@ impl Sim {
             }
             return Ok(known.answer.clone());
         }
-        let (zone, subnet_id) = self.check_launch(request)?;
+        let (mut zone, mut subnet_id) = self.check_launch(request)?;
+        if let Some(other) = self.elsewhere(&request.group_name, &zone)
+            && self.faults.strikes(&Fault::WrongZone)
+        {
+            (zone, subnet_id) = other;
+        }
         let instance_type = self.group(&request.group_name)?.instance_type.clone();
         let mut launched = Vec::new();
         let mut errors = Vec::new();
@@ -148,6 +154,13 @@ impl Sim {
         Ok((subnet.availability_zone.clone(), subnet.subnet_id.clone()))
     }
 
+    /// Another zone of the group, with its subnet.
+    fn elsewhere(&self, group_name: &str, zone: &str) -> Option<(String, String)> {
+        let subnets = self.groups.get(group_name)?.subnet_ids.iter().filter_map(|id| self.subnets.get(id));
+        let other = subnets.into_iter().find(|subnet| subnet.availability_zone != zone)?;
+        Some((other.availability_zone.clone(), other.subnet_id.clone()))
+    }
+
     /// Launches one instance; capacity was taken.
     pub(crate) fn launch(&mut self, at_ms: u64, group_name: &str, zone: &str, subnet_id: &str, cause: &str) -> String {
         let running_ms = at_ms + self.dice.duration_ms(Op::Running);
@@ -155,6 +168,10 @@ impl Sim {
         let lag_ms = self.lag_ms();
         let instance_id =
             self.add_member(&Newcomer { group_name, zone, subnet_id, launch_ms: at_ms, lag_ms, running_ms, up_ms });
+        let no_agent = self.faults.strikes(&Fault::LaunchWithoutAgent);
+        if let Some(host) = self.host_mut(&instance_id) {
+            host.no_agent = no_agent;
+        }
         let activity = self.activity(
             at_ms,
             group_name,
@@ -198,6 +215,7 @@ impl Sim {
             touched: [root_volume_id.clone()].into(),
             host: Host {
                 dead: false,
+                no_agent: false,
                 boot: 0,
                 up_ms,
                 build: group.map_or_else(|| self.config.build.clone(), |group| group.build.clone()),
@@ -286,7 +304,7 @@ impl Sim {
         self.queue(at_ms + after_ms, Event::GroupCheck { group_name: member.group_name });
     }
 
-    fn note_termination(&mut self, at_ms: u64, group_name: &str, instance_id: &str, cause: &str) {
+    pub(crate) fn note_termination(&mut self, at_ms: u64, group_name: &str, instance_id: &str, cause: &str) {
         let end = self.instances.get(instance_id).and_then(|instance| instance.end.as_ref());
         let gone_ms = end.map_or(at_ms, |end| end.gone_ms);
         let activity = self.activity(
@@ -309,9 +327,10 @@ impl Sim {
         }
     }
 
-    /// Launches what a group lacks, in the zones that have the fewest members.
+    /// Launches what a group lacks, in the zones that have the fewest members, and ends what it has too much of.
     pub(crate) fn group_check(&mut self, group_name: &str) {
         let now_ms = self.now_ms;
+        self.end_surplus(group_name);
         while let Some((zones, instance_type)) = self.lacking(group_name) {
             let Some((zone, subnet_id)) =
                 zones.into_iter().find(|(zone, _)| self.take_capacity(now_ms, zone, &instance_type))
@@ -359,7 +378,7 @@ impl Sim {
         }
     }
 
-    fn activity(
+    pub(crate) fn activity(
         &mut self,
         at_ms: u64,
         group: &str,

@@ -15,8 +15,14 @@ pub const ATTACHMENTS_MAX: usize = 27;
 /// Links that a volume keeps: enough for a read to go back, and for a person to see what happened.
 const LINKS_KEPT: usize = 8;
 
-/// Bounds of a detach that hangs though nothing holds the volume.
+/// Bounds of a detach that hangs by mishap though nothing holds the volume.
 const STUCK_DETACH_MS: (u64, u64) = (600_000, 3_600_000);
+
+/// How long one hangs under [`Fault::StuckDetach`]: twice as long as until a human is called (docs/aws.md, rule 23).
+const STUCK_DETACH_FAULT_MS: u64 = 1_200_000;
+
+/// The longest that a detach is `busy` under [`Fault::BusyDetach`].
+const BUSY_DETACH_FAULT_MS: u64 = 300_000;
 
 impl Sim {
     pub(crate) fn attach_volume(&mut self, at_ms: u64, request: &AttachVolume) -> Result<Attachment, ApiError> {
@@ -137,11 +143,18 @@ impl Sim {
         let instance_id = link.instance_id.clone();
         let state = link.state(at_ms).unwrap_or(LinkState::Attaching);
         let detaching = matches!(state, LinkState::Detaching | LinkState::Busy);
-        if request.force {
+        // A detach that was busy without a mount: the next one ends that.
+        let freed = detaching && link.busy_ms.is_some() && link.gone_ms.is_some();
+        if freed {
+            self.end_detach(at_ms, volume_id);
+        } else if request.force {
             self.start_detach(at_ms, volume_id, false);
         } else if !detaching {
             let mounted = self.mounted_on(&instance_id, volume_id);
             self.start_detach(at_ms, volume_id, mounted);
+            if !mounted && state == LinkState::Attached && self.faults.strikes(&Fault::BusyDetach) {
+                self.hold_detach(at_ms, volume_id);
+            }
         }
         let volume = self.volume(at_ms, volume_id)?;
         let link = volume.link(at_ms).ok_or_else(|| Kind::Volume.not_found(&[volume_id]))?;
@@ -176,8 +189,30 @@ impl Sim {
         }
     }
 
+    /// Lets a detach be busy though nothing is mounted.
+    fn hold_detach(&mut self, at_ms: u64, volume_id: &str) {
+        let gone_ms = at_ms + BUSY_DETACH_FAULT_MS;
+        let Some(link) = self.volumes.get_mut(volume_id).and_then(|volume| volume.link_mut(at_ms)) else { return };
+        link.busy_ms = Some(at_ms + DETACHING_UNTIL_BUSY_MS);
+        link.gone_ms = Some(gone_ms);
+        let instance_id = link.instance_id.clone();
+        self.queue(gone_ms, Event::DeviceGone { instance_id, volume_id: volume_id.to_owned() });
+    }
+
+    /// Brings a detach that was held to its end.
+    fn end_detach(&mut self, at_ms: u64, volume_id: &str) {
+        let gone_ms = at_ms + self.dice.duration_ms(Op::Detach);
+        let Some(link) = self.volumes.get_mut(volume_id).and_then(|volume| volume.link_mut(at_ms)) else { return };
+        link.busy_ms = None;
+        link.gone_ms = link.gone_ms.map(|gone| gone.min(gone_ms));
+        let instance_id = link.instance_id.clone();
+        self.queue(gone_ms, Event::DeviceGone { instance_id, volume_id: volume_id.to_owned() });
+    }
+
     fn detach_duration_ms(&mut self) -> u64 {
-        if self.dice.mishap(Mishap::StuckDetach) {
+        if self.faults.strikes(&Fault::StuckDetach) {
+            STUCK_DETACH_FAULT_MS
+        } else if self.dice.mishap(Mishap::StuckDetach) {
             self.dice.between(STUCK_DETACH_MS.0, STUCK_DETACH_MS.1)
         } else {
             self.dice.duration_ms(Op::Detach)

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::filter;
-use super::volumes::BACKWARD_WINDOW_MS;
 use crate::api::ec2::{
     BlockDevice, DescribeInstanceStatus, DescribeInstances, Instance as Shown, InstanceStateChange, InstanceStatus,
     InstanceStatuses, Instances, ModifyInstanceAttribute, Tags, TerminateInstances, TerminatedInstances,
@@ -265,10 +264,7 @@ impl Sim {
         let mut changes = Vec::new();
         for instance_id in &request.instance_ids {
             let before = self.instance(at_ms, instance_id)?.state(at_ms);
-            if self.terminate(at_ms, instance_id, "Client.UserInitiatedShutdown") {
-                // The group only learns of it by a health check, then makes up for it.
-                self.lost_member(at_ms, instance_id);
-            }
+            self.terminate_by_hand(at_ms, instance_id);
             let after = self.instance(at_ms, instance_id)?.state(at_ms);
             changes.push(InstanceStateChange {
                 instance_id: instance_id.clone(),
@@ -279,6 +275,14 @@ impl Sim {
             });
         }
         Ok(TerminatedInstances { changes })
+    }
+
+    /// Terminates an instance as an operator does who asks EC2 for it.
+    pub(crate) fn terminate_by_hand(&mut self, at_ms: u64, instance_id: &str) {
+        if self.terminate(at_ms, instance_id, "Client.UserInitiatedShutdown") {
+            // The group only learns of it by a health check, then makes up for it.
+            self.lost_member(at_ms, instance_id);
+        }
     }
 
     /// Begins an instance's end: power off now, terminated and volumes free later. False if it had begun before.
@@ -346,10 +350,7 @@ impl Sim {
         let links = touched.iter().filter_map(|id| self.volumes.get(id)).flat_map(|volume| &volume.links);
         let of_instance = links.filter(|link| link.instance_id == *instance_id);
         let change = of_instance.filter_map(|link| link.last_shown_change(at_ms)).max();
-        let read_ms = match change {
-            Some(change) if at_ms - change < BACKWARD_WINDOW_MS && self.reads_back() => change.saturating_sub(1),
-            _ => at_ms,
-        };
+        let read_ms = self.read_instant_ms(instance_id, change, at_ms);
         let mut devices = Vec::new();
         for volume_id in touched {
             let links = self.volumes.get(&volume_id).into_iter().flat_map(|volume| &volume.links);

@@ -25,6 +25,9 @@ const FIRST_GIB: f64 = 50.0;
 /// Least amount that a snapshot is charged for: even an unchanged volume takes 12 s.
 const LEAST_GIB: f64 = 0.2;
 
+/// Behind every instant that a simulation reaches.
+const NEVER_MS: u64 = u64::MAX;
+
 /// A snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
@@ -117,7 +120,10 @@ impl Sim {
         let slow = if self.faults.strikes(&Fault::SlowSnapshot) { SLOW_FACTOR } else { 1.0 };
         snapshot.end_ms += self.dice.scaled_ms(op, gib * slow);
         snapshot.visible_ms += self.lag_ms();
-        snapshot.fails = self.dice.mishap(Mishap::SnapshotError);
+        snapshot.fails = self.dice.mishap(Mishap::SnapshotError) || self.faults.strikes(&Fault::FailedSnapshot);
+        if self.faults.strikes(&Fault::EndlessSnapshot) {
+            snapshot.end_ms = NEVER_MS;
+        }
         if let Some(volume) = self.volumes.get_mut(volume_id) {
             volume.snapshotted = true;
             volume.dirty_bytes = 0;

@@ -389,10 +389,7 @@ impl Sim {
     fn volume_read_ms(&mut self, volume_id: &str, at_ms: u64) -> u64 {
         let Some(volume) = self.volumes.get(volume_id) else { return at_ms };
         let change = volume.links.iter().filter_map(|link| link.last_shown_change(at_ms)).max();
-        match change {
-            Some(change) if at_ms - change < BACKWARD_WINDOW_MS && self.reads_back() => change.saturating_sub(1),
-            _ => at_ms,
-        }
+        self.read_instant_ms(volume_id, change, at_ms)
     }
 }
 

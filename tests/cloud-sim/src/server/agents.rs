@@ -61,6 +61,7 @@ pub(super) async fn agent(
     let body = axum::body::to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| NoAnswer)?;
     let call = match agent_call(&method, &path, &to, &body) {
         Ok(call) => Ok(call),
+        Err(_) if cloud.look(|sim| sim.is_silent(&to.instance_id))? => return Err(NoAnswer),
         // The model is not asked, so the key is checked here.
         Err(refusal) => {
             let right = cloud.look(|sim| to.api_key.as_ref() == Some(&sim.config().agent_api_key))?;

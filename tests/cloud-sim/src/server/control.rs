@@ -9,11 +9,15 @@
 //! | `GET /sim/engine-log?after=&limit=` | what the engines did ([`crate::api::control::EngineLogPage`]) |
 //! | `GET /sim/audit/{graph_id}` | acknowledged against readable writes ([`crate::api::control::WriteAudit`]) |
 //! | `GET /sim/faults` | faults that are on ([`crate::api::control::Faults`]) |
-//! | `POST /sim/faults` | switches one on: `{"fault":"throttle","api":"AttachVolume","count":2}` |
-//! | `POST /sim/faults/clear` | switches one off: the same without `count` |
+//! | `GET /sim/faults/catalogue` | faults that there are ([`crate::faults::catalogue::Entry`]) |
+//! | `POST /sim/faults` | switches one on: `{"fault":"throttle","api":"AttachVolume","count":2}`; also `skip`, `for_ms` |
+//! | `POST /sim/faults/clear` | switches off: `{"fault":"throttle"}` all of that name, `{}` all; answers those that were on |
 //! | `POST /sim/load/{graph_id}` | background load: `{"readers":4,"writers":2}` |
 //! | `POST /sim/reboot/{instance_id}` | power cut and boot |
 //! | `POST /sim/groups/{name}` | changes a group ([`crate::api::control::EditGroup`]) |
+//!
+//! A fault that is asked for badly is refused with 400 and `{"code", "message", "faults": [{"field", "rule"}]}`:
+//! everything that is wrong, at once.
 
 use std::sync::Arc;
 
@@ -25,15 +29,14 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use serde::Deserialize;
 use tiershift_common::clock::Clock as _;
+use tiershift_core::FieldFault;
 
 use super::cloud::Cloud;
 use super::json;
 use super::net::NoAnswer;
-use crate::api::control::{
-    AuditWrites, ClearFault, EditGroup, ListFaults, ReadEngineLog, ReadLedger, RebootInstance, SetFault, SetLoad,
-};
+use crate::api::control::{AuditWrites, EditGroup, ListFaults, ReadEngineLog, ReadLedger, RebootInstance, SetLoad};
 use crate::api::{Answer, ApiError, Call};
-use crate::faults::Fault;
+use crate::faults::catalogue::CATALOGUE;
 
 type Shared = State<Arc<Cloud>>;
 
@@ -47,7 +50,8 @@ pub(super) fn routes() -> Router<Arc<Cloud>> {
         .route("/sim/engine-log", get(engine_log))
         .route("/sim/audit/{graph_id}", get(audit))
         .route("/sim/faults", get(faults).post(set_fault))
-        .route("/sim/faults/clear", post(clear_fault))
+        .route("/sim/faults/catalogue", get(catalogue))
+        .route("/sim/faults/clear", post(clear_faults))
         .route("/sim/load/{graph_id}", post(set_load))
         .route("/sim/reboot/{instance_id}", post(reboot))
         .route("/sim/groups/{name}", post(edit_group))
@@ -104,14 +108,22 @@ async fn faults(State(cloud): Shared) -> Result<Response, NoAnswer> {
     send(&cloud, Ok(Call::ListFaults(ListFaults {}))).await
 }
 
-async fn set_fault(State(cloud): Shared, body: Bytes) -> Result<Response, NoAnswer> {
-    let call = json::parse::<SetFault>(&body).map(Call::SetFault);
-    send(&cloud, call.map_err(with_catalogue)).await
+async fn catalogue() -> Response {
+    json::answer(StatusCode::OK, &serde_json::json!({ "faults": CATALOGUE }))
 }
 
-async fn clear_fault(State(cloud): Shared, body: Bytes) -> Result<Response, NoAnswer> {
-    let call = json::parse::<ClearFault>(&body).map(Call::ClearFault);
-    send(&cloud, call.map_err(with_catalogue)).await
+async fn set_fault(State(cloud): Shared, body: Bytes) -> Result<Response, NoAnswer> {
+    match cloud.look(|sim| sim.read_set_fault(&body))? {
+        Ok(set) => send(&cloud, Ok(Call::SetFault(set))).await,
+        Err(faults) => Ok(badly_asked(&faults)),
+    }
+}
+
+async fn clear_faults(State(cloud): Shared, body: Bytes) -> Result<Response, NoAnswer> {
+    match cloud.look(|sim| sim.read_clear_faults(&body))? {
+        Ok(clear) => send(&cloud, Ok(Call::ClearFaults(clear))).await,
+        Err(faults) => Ok(badly_asked(&faults)),
+    }
 }
 
 async fn set_load(State(cloud): Shared, Path(graph_id): Path<String>, body: Bytes) -> Result<Response, NoAnswer> {
@@ -143,12 +155,10 @@ async fn send(cloud: &Cloud, call: Result<Call, ApiError>) -> Result<Response, N
 fn written(answer: &Answer) -> Response {
     let ok = StatusCode::OK;
     match answer {
-        Answer::SetFault(done)
-        | Answer::ClearFault(done)
-        | Answer::SetLoad(done)
-        | Answer::RebootInstance(done)
-        | Answer::EditGroup(done) => json::answer(ok, done),
-        Answer::ListFaults(body) => json::answer(ok, body),
+        Answer::SetFault(done) | Answer::SetLoad(done) | Answer::RebootInstance(done) | Answer::EditGroup(done) => {
+            json::answer(ok, done)
+        }
+        Answer::ListFaults(body) | Answer::ClearFaults(body) => json::answer(ok, body),
         Answer::ReadLedger(body) => json::answer(ok, body),
         Answer::ReadEngineLog(body) => json::answer(ok, body),
         Answer::AuditWrites(body) => json::answer(ok, body),
@@ -157,12 +167,9 @@ fn written(answer: &Answer) -> Response {
     }
 }
 
-/// A refused fault with the list of those that there are.
-fn with_catalogue(error: ApiError) -> ApiError {
-    let names = Fault::catalogue().iter().map(|(name, parameter)| match parameter {
-        Some(parameter) => format!("{name} ({parameter})"),
-        None => (*name).to_owned(),
-    });
-    let names = names.collect::<Vec<_>>().join(", ");
-    ApiError { message: format!("{}; faults: {names}", error.message), ..error }
+/// The refusal of a request for a fault, with everything that is wrong with it.
+fn badly_asked(faults: &[FieldFault]) -> Response {
+    let lines: Vec<String> = faults.iter().map(|fault| format!("{}: {}", fault.field, fault.rule)).collect();
+    let body = serde_json::json!({ "code": "INVALID_FAULT", "message": lines.join("; "), "faults": faults });
+    json::answer(StatusCode::BAD_REQUEST, &body)
 }

@@ -1,9 +1,11 @@
 //! DynamoDB: dynoxide over an SQLite file, on a thread and a runtime of its own, for SQLite blocks.
 //!
-//! It knows nothing of simulated time, latencies or faults: the store's calls are real time everywhere in the stack. What
-//! it has acknowledged is committed to the file, so a kill loses nothing.
+//! It knows nothing of simulated time or latencies: the store's calls are real time everywhere in the stack. What it has
+//! acknowledged is committed to the file, so a kill loses nothing. Callers reach it through `store_face`, which has the
+//! faults.
 
-use std::net::{SocketAddr, TcpListener};
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -21,21 +23,22 @@ const GRACE: Duration = Duration::from_secs(2);
 const WORKERS: usize = 2;
 
 /// A running DynamoDB. Dropping it stops it and waits, at most the grace.
-#[derive(Debug)]
 pub(super) struct Dynamodb {
-    /// Where it listens.
+    /// Where it listens for `store_face`.
     pub(super) address: SocketAddr,
+    /// The tables.
+    pub(super) database: Database,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Dynamodb {
     /// Opens the file, or makes it, and serves it.
-    pub(super) fn start(file: &Path, listen: SocketAddr) -> Result<Self, ServerError> {
-        let failed = |error: &dyn std::fmt::Display| ServerError::Dynamodb(error.to_string());
+    pub(super) fn start(file: &Path) -> Result<Self, ServerError> {
+        let failed = |error: &dyn fmt::Display| ServerError::Dynamodb(error.to_string());
         let path = file.to_str().ok_or_else(|| failed(&"the data folder's name is not UTF-8"))?;
         let database = Database::new(path).map_err(|error| failed(&error))?;
-        let bound = TcpListener::bind(listen).map_err(io(format!("listen on {listen}")))?;
+        let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(io("listen on a free port"))?;
         bound.set_nonblocking(true).map_err(io("listen"))?;
         let address = bound.local_addr().map_err(io("listen"))?;
         let runtime = runtime::Builder::new_multi_thread()
@@ -45,12 +48,19 @@ impl Dynamodb {
             .build()
             .map_err(io("start a runtime"))?;
         let (stop, stopped) = oneshot::channel();
+        let served = database.clone();
         let run = move || {
-            runtime.block_on(serve(bound, database, stopped));
+            runtime.block_on(serve(bound, served, stopped));
             runtime.shutdown_background();
         };
         let thread = thread::Builder::new().name("dynamodb".to_owned()).spawn(run).map_err(io("start a thread"))?;
-        Ok(Self { address, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { address, database, stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl fmt::Debug for Dynamodb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dynamodb").field("address", &self.address).finish_non_exhaustive()
     }
 }
 

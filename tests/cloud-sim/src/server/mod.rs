@@ -1,7 +1,7 @@
 //! The wire face: the simulated cloud as a server that AWS's own SDKs talk to unchanged.
 //!
 //! One port serves EC2 and Auto Scaling by their query protocols (`aws`), the agents and engines of all instances
-//! (`agents`) and the simulator's own switches (`control`); a second one serves DynamoDB (`dynamodb`). The model is
+//! (`agents`) and the simulator's own switches (`control`); a second one serves DynamoDB (`store_face`). The model is
 //! behind one lock and kept in one file (`state`); latencies and lost answers are carried out here, by the stack's
 //! clock (`clock`). Nothing here decides what a call does: that is the model's.
 //!
@@ -23,6 +23,7 @@ mod json;
 mod net;
 mod query;
 mod state;
+mod store_face;
 mod timestamp;
 mod xml;
 
@@ -68,7 +69,7 @@ pub struct Running {
     pub clock_file: PathBuf,
     cloud: Arc<Cloud>,
     stop: CancellationToken,
-    serving: Task<()>,
+    serving: Task<((), ())>,
     /// How the saving ended.
     kept: Option<oneshot::Receiver<Result<(), ServerError>>>,
     keeper: Option<JoinHandle<()>>,
@@ -90,8 +91,10 @@ pub async fn start(config: Config) -> Result<Running, ServerError> {
     let clock = state.clock();
     let listener = TcpListener::bind(config.listen).await.map_err(io(format!("listen on {}", config.listen)))?;
     let cloud_url = format!("http://{}", listener.local_addr().map_err(io("listen"))?);
-    let dynamodb = Dynamodb::start(&config.data.join("dynamodb.sqlite"), config.dynamodb_listen)?;
-    let dynamodb_url = format!("http://{}", dynamodb.address);
+    let listen = config.dynamodb_listen;
+    let store_listener = TcpListener::bind(listen).await.map_err(io(format!("listen on {listen}")))?;
+    let dynamodb_url = format!("http://{}", store_listener.local_addr().map_err(io("listen"))?);
+    let dynamodb = Dynamodb::start(&config.data.join("dynamodb.sqlite"))?;
 
     let account_id = config.cloud.account_id;
     let cloud = Arc::new(Cloud::new(state, config.access_key_id, account_id, dynamodb_url.clone()));
@@ -107,7 +110,9 @@ pub async fn start(config: Config) -> Result<Running, ServerError> {
     };
     let keeper = thread::Builder::new().name("keeper".to_owned()).spawn(keep).map_err(io("start a thread"))?;
     let stop = CancellationToken::new();
-    let serving = tokio::spawn(net::serve(listener, routes(Arc::clone(&cloud)), stop.clone()));
+    let front = net::serve(listener, routes(Arc::clone(&cloud)), stop.clone());
+    let store = net::serve(store_listener, store_face::routes(Arc::clone(&cloud), &dynamodb), stop.clone());
+    let serving = tokio::spawn(async { tokio::join!(front, store) });
     let (kept, keeper, dynamodb) = (Some(kept), Some(keeper), Some(dynamodb));
     Ok(Running {
         cloud_url,

@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -104,6 +105,9 @@ pub(super) struct State {
     kept: Mutex<Kept>,
     changed: Condvar,
     saved: watch::Sender<u64>,
+    /// Whether a fault that may strike DynamoDB was on after the last change: its calls do not wait for the lock
+    /// otherwise.
+    store_faults: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -118,7 +122,9 @@ struct Kept {
 impl State {
     /// A state that is in its file from the beginning.
     pub(super) fn begin(clock: Scaled, file: PathBuf, cloud: Sim, fleet: Fleet) -> Result<Self, ServerError> {
+        let store_faults = AtomicBool::new(cloud.has_store_faults());
         let state = Self {
+            store_faults,
             clock,
             file,
             kept: Mutex::new(Kept { cloud, fleet, change: 0, end: None }),
@@ -141,6 +147,7 @@ impl State {
         self.with(|kept, now_ms| {
             let reply = kept.cloud.call(now_ms, call);
             if changes {
+                self.store_faults.store(kept.cloud.has_store_faults(), Ordering::Release);
                 kept.change += 1;
                 self.changed.notify_one();
             }
@@ -153,6 +160,17 @@ impl State {
         self.with(|kept, now_ms| {
             kept.cloud.advance(now_ms);
             look(&kept.cloud)
+        })
+    }
+
+    /// Asks for the faults of DynamoDB, if there may be any. That uses up counts, which are saved with the next change.
+    pub(super) fn store_faults<T>(&self, ask: impl FnOnce(&mut Sim) -> Option<T>) -> Result<Option<T>, ServerError> {
+        if !self.store_faults.load(Ordering::Acquire) {
+            return Ok(None);
+        }
+        self.with(|kept, now_ms| {
+            kept.cloud.advance(now_ms);
+            ask(&mut kept.cloud)
         })
     }
 

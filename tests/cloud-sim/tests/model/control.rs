@@ -2,10 +2,13 @@
 
 use cloud_sim::api::agent::{AgentAdopt, AgentHealth};
 use cloud_sim::api::autoscaling::DescribeAutoScalingGroups;
-use cloud_sim::api::control::{AuditWrites, ClearFault, ListFaults, ReadLedger, RebootInstance, SetFault, SetLoad};
+use cloud_sim::api::control::{
+    ActiveFault, AuditWrites, ClearFault, ListFaults, ReadLedger, RebootInstance, SetFault, SetLoad,
+};
 use cloud_sim::api::ec2::{CreateSnapshot, DescribeVolumes};
 use cloud_sim::api::{Call, Lost, Request, Service};
 use cloud_sim::faults::Fault;
+use cloud_sim::faults::catalogue::{CATALOGUE, ParameterKind};
 use cloud_sim::timing::Timing;
 use cloud_sim::{Config, Sim};
 
@@ -64,8 +67,9 @@ fn faults_are_listed_counted_and_cleared() {
     world.fault(Fault::Throttle { api: "AgentDrain".into() }, None);
     world.fault(Fault::SlowSnapshot, Some(1));
     let on = world.ok(ListFaults {}).faults;
-    let throttle = SetFault { fault: Fault::Throttle { api: "AgentDrain".into() }, count: None };
-    assert_eq!(on, [throttle, SetFault { fault: Fault::SlowSnapshot, count: Some(1) }]);
+    let listed = |fault, count| ActiveFault { fault, count, skip: 0, until_ms: None };
+    let throttle = listed(Fault::Throttle { api: "AgentDrain".into() }, None);
+    assert_eq!(on, [throttle, listed(Fault::SlowSnapshot, Some(1))]);
     world.ok(CreateSnapshot { volume_id: world.volume.clone(), ..CreateSnapshot::default() });
     world.clear(Fault::Throttle { api: "AgentDrain".into() });
     assert!(world.ok(ListFaults {}).faults.is_empty());
@@ -75,11 +79,11 @@ fn faults_are_listed_counted_and_cleared() {
 fn a_fault_that_can_never_strike_is_refused() {
     let mut world = World::new();
     for api in ["NoSuchCall", "EngineWrite", "AuditWrites"] {
-        let fault = SetFault { fault: Fault::Throttle { api: api.into() }, count: None };
+        let fault = SetFault::new(Fault::Throttle { api: api.into() }, None);
         assert_eq!(world.err(fault), "UNKNOWN_API");
     }
     let unknown = Fault::InstanceDead { instance_id: "i-00000000000000000".into() };
-    assert_eq!(world.err(SetFault { fault: unknown, count: None }), "InvalidInstanceID.NotFound");
+    assert_eq!(world.err(SetFault::new(unknown, None)), "InvalidInstanceID.NotFound");
     assert_eq!(world.err(AuditWrites { graph_id: "kg0".into() }), "UNKNOWN_GRAPH");
     assert_eq!(world.err(SetLoad { graph_id: "kg0".into(), readers: 0, writers: 0 }), "UNKNOWN_GRAPH");
     assert_eq!(world.err(RebootInstance { instance_id: "i-0".into() }), "InvalidInstanceID.NotFound");
@@ -88,10 +92,14 @@ fn a_fault_that_can_never_strike_is_refused() {
 /// The JSON that people and the wire face use to switch faults.
 #[test]
 fn faults_have_names() {
-    for (name, parameter) in Fault::catalogue() {
+    let mut names = std::collections::BTreeSet::new();
+    for entry in CATALOGUE {
+        let name = entry.name;
+        assert!(names.insert(name), "{name} is there twice");
         let mut json = serde_json::json!({ "fault": name, "count": 3 });
-        if let Some(parameter) = parameter {
-            json[*parameter] = "x".into();
+        for parameter in entry.parameters {
+            let number = parameter.kind == ParameterKind::Milliseconds;
+            json[parameter.name] = if number { 7.into() } else { "x".into() };
         }
         let set: SetFault = serde_json::from_value(json.clone()).unwrap();
         assert_eq!(set.count, Some(3), "{name}");
@@ -99,7 +107,10 @@ fn faults_have_names() {
         json.as_object_mut().unwrap().remove("count");
         assert_eq!(serde_json::from_value::<ClearFault>(json).unwrap().fault, set.fault);
     }
-    assert!(serde_json::from_value::<SetFault>(serde_json::json!({ "fault": "nope" })).is_err());
+    // serde names every variant when it meets an unknown one: none of them is missing in the catalogue.
+    let unknown = serde_json::from_value::<Fault>(serde_json::json!({ "fault": "nope" })).unwrap_err().to_string();
+    let variants: Vec<&str> = unknown.split('`').skip(3).step_by(2).collect();
+    assert_eq!(names, variants.into_iter().collect(), "{unknown}");
 }
 
 #[test]

@@ -102,7 +102,7 @@ impl World {
     }
 
     pub fn fault(&mut self, fault: Fault, count: Option<u32>) {
-        self.ok(SetFault { fault, count });
+        self.ok(SetFault::new(fault, count));
     }
 
     pub fn clear(&mut self, fault: Fault) {

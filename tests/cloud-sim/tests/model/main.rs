@@ -13,6 +13,7 @@ mod autoscaling;
 mod control;
 mod describes;
 mod engines;
+mod faults;
 mod kit;
 mod properties;
 mod seeded;

@@ -128,7 +128,7 @@ impl Run {
                 TerminateInstanceInAutoScalingGroup { instance_id: name(*who), should_decrement_desired_capacity: true }
                     .into_call()
             }
-            Step::Fault(which) => SetFault { fault: self.fault(*which), count: Some(2) }.into_call(),
+            Step::Fault(which) => SetFault::new(self.fault(*which), Some(2)).into_call(),
             Step::Look => {
                 let filters = vec![Filter::new("attachment.instance-id", [name(true), name(false)])];
                 DescribeVolumes { filters, ..DescribeVolumes::default() }.into_call()
