@@ -341,8 +341,24 @@ impl Player<'_> {
                 self.monitor.tell(format_args!("volume-svc's store is away for {length_ms} ms"));
                 self.stack.store.away_for(Duration::from_millis(*length_ms));
             }
+            What::Terminate { source, n } => self.terminate(*source, *n),
             What::PowerCut { source, n } => self.cut_power(*source, *n),
         }
+    }
+
+    fn terminate(&mut self, source: bool, n: u64) {
+        let nth = |of: usize| usize::try_from(n).expect("a small number") % of;
+        let instance_id = if source {
+            let wanted = &self.plan.changes[nth(self.plan.changes.len())];
+            Some(self.rig.graph(wanted.graph).instance_id.clone())
+        } else {
+            let targets = self.monitor.targets();
+            (!targets.is_empty()).then(|| targets[nth(targets.len())].clone())
+        };
+        let Some(instance_id) = instance_id.filter(|id| !self.rig.cloud.truth(|sim| sim.ending(id))) else { return };
+        self.faults += 1;
+        self.monitor.lost(&instance_id);
+        self.rig.cloud.fault(Fault::InstanceTerminated { instance_id }, Some(1));
     }
 
     fn cut_power(&mut self, source: bool, n: u64) {

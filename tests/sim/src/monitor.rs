@@ -48,6 +48,8 @@ struct Inner {
     ledger_seq: u64,
     engine_seq: u64,
     events: u64,
+    /// Instances that were terminated by somebody else.
+    lost: BTreeSet<String>,
     trace: Vec<String>,
     violation: Option<Violation>,
 }
@@ -125,6 +127,20 @@ impl Monitor {
         self.lock().events
     }
 
+    /// Somebody else terminates an instance now.
+    pub fn lost(&self, instance_id: &str) {
+        self.tell(format_args!("somebody terminates {instance_id}"));
+        self.lock().lost.insert(instance_id.to_owned());
+    }
+
+    /// The newest targets of migrations that are not done.
+    pub fn targets(&self) -> Vec<String> {
+        self.journals(|journals| {
+            let live = journals.values().filter(|journal| !journal.done);
+            live.filter_map(|journal| journal.target.as_ref()).map(ToString::to_string).collect()
+        })
+    }
+
     /// Asks something of the journals.
     pub fn journals<T>(&self, look: impl FnOnce(&Journals) -> T) -> T {
         look(&self.lock().journals)
@@ -159,7 +175,7 @@ impl Monitor {
                 let inner = &mut *inner;
                 inner.engine_seq = deed.seq;
                 inner.events += 1;
-                inner.cloud.deed(&deed, &inner.journals)
+                inner.cloud.deed(&deed, &inner.journals, &inner.lost)
             };
             if !matches!(deed.event, EngineEvent::Write { .. }) {
                 self.tell(format_args!("engine  {} {} {:?}", deed.instance_id, deed.volume_id, deed.event));
@@ -253,14 +269,14 @@ impl Monitor {
 
     fn rest(&self, graphs: &BTreeMap<GraphId, VolumeId>) -> Verdict {
         let cloud = self.cloud();
-        let (over, stuck) = {
+        let (over, stuck, lost) = {
             let inner = self.lock();
             rest::i09_everything_ends(&inner.journals)?;
             let over = |stuck: bool| {
                 let wanted = inner.journals.iter().filter(move |(_, journal)| journal.done != stuck);
                 wanted.map(|(id, _)| id.to_string()).collect::<BTreeSet<String>>()
             };
-            (over(false), over(true))
+            (over(false), over(true), inner.lost.clone())
         };
         let mut all = Vec::new();
         for table in [Table::Locks, Table::Graph, Table::Volume, Table::Instance] {
@@ -268,14 +284,16 @@ impl Monitor {
             all.extend(page.expect("memory answers").items.into_iter().map(|row| (table, row)));
         }
         rest::i08_nothing_is_held(&all, &over)?;
-        if stuck.is_empty() {
+        // A group replaces a lost member in its own time, and who boots then registers itself, which nobody plays here.
+        if stuck.is_empty() && lost.is_empty() {
             let of_use = |row: &Item| matches!(row.s("status"), Some("healthy" | "initializing"));
             let known = all.iter().filter(|(table, row)| *table == Table::Instance && of_use(row));
             let known = known.filter_map(|(_, row)| row.s("instance_id").map(str::to_owned)).collect();
             rest::i10_groups_are_whole(cloud, &known)?;
         }
         for (id, volume) in graphs {
-            rest::i13_writes_are_there(cloud, id)?;
+            let torn_off = self.lock().cloud.torn_off.get(id.as_str()).copied().unwrap_or(0);
+            rest::i13_writes_are_there(cloud, id, torn_off)?;
             let loaded = self.loaded(&Subject::graph(id.clone()));
             let Some(change) = loaded.change.as_ref().filter(|change| !stuck.contains(change.id.as_str())) else {
                 continue;
@@ -291,6 +309,11 @@ impl Monitor {
                 graph_row,
             };
             rest::i05_money_and_tier_agree(&graph)?;
+            // Its replacement would claim the volume; the locks are free for it.
+            let named = graph.graph_row.as_ref().and_then(|row| row.s("instance_id"));
+            if named.is_some_and(|instance| lost.contains(instance)) {
+                continue;
+            }
             rest::i05_the_registry_is_true(cloud, id, &graph, volume.as_str())?;
         }
         Ok(())

@@ -115,6 +115,13 @@ pub enum What {
         /// For how long.
         length_ms: u64,
     },
+    /// An instance is terminated, as by an operator or by the end of its host; its group replaces it.
+    Terminate {
+        /// The source of the n-th change; else the present target of the n-th live migration.
+        source: bool,
+        /// Which of them.
+        n: u64,
+    },
     /// A host loses its power and boots again at once (the source), or stays dark until calm (an idle one).
     PowerCut {
         /// A source, of the n-th change; else an idle instance.
@@ -211,7 +218,7 @@ fn wanted(dice: &mut Dice, (graph, tier): (&'static str, &'static str), n: usize
 fn mishap(dice: &mut Dice, processes: u64) -> Mishap {
     let at_ms = dice.between(0, CALM_MS - 60_000);
     let process = dice.between(0, processes - 1);
-    let what = match dice.between(0, 14) {
+    let what = match dice.between(0, 15) {
         0 | 1 => What::KillVolume { process, gap_ms: dice.between(0, 15_000) },
         2..=4 => {
             let pause_ms = one_in(dice, 2).then(|| dice.between(1_000, 60_000));
@@ -221,6 +228,7 @@ fn mishap(dice: &mut Dice, processes: u64) -> Mishap {
         6 => What::Unruly { process, seed: dice.between(0, u64::MAX - 1) },
         7 => What::KillSubscription { gap_ms: dice.between(0, 20_000) },
         8 => What::UnrulySubscription { transactions: dice.between(1, 12), seed: dice.between(0, u64::MAX - 1) },
+        11 => What::Terminate { source: one_in(dice, 4), n: dice.between(0, 3) },
         10 => What::StoreDown { length_ms: dice.between(500, 30_000) },
         9 => What::PowerCut { source: dice.coin(), n: dice.between(0, 3) },
         _ => What::Fault { fault: fault(dice), count: u32::try_from(dice.between(1, 3)).expect("small") },
@@ -230,14 +238,23 @@ fn mishap(dice: &mut Dice, processes: u64) -> Mishap {
 
 fn fault(dice: &mut Dice) -> Fault {
     let api = APIS[index(dice, APIS.len())].to_owned();
-    match dice.between(0, 8) {
+    match dice.between(0, 17) {
         0 => Fault::AttachFails,
         1 => Fault::NoCapacity,
         2 => Fault::Throttle { api },
         3 | 4 => Fault::LostAnswerBefore { api },
         5 | 6 => Fault::LostAnswerAfter { api },
         7 => Fault::StuckAttach,
-        _ => Fault::StaleReads,
+        8 => Fault::StaleReads,
+        9 => Fault::BackwardReads,
+        10 => Fault::StuckDetach,
+        11 => Fault::BusyDetach,
+        12 => Fault::FailedSnapshot,
+        13 => Fault::WrongZone,
+        14 => Fault::LaunchWithoutAgent,
+        15 => Fault::AgentSlow { instance_id: None },
+        16 => Fault::AgentSilent { instance_id: None },
+        _ => Fault::ServerErrorAfter { api },
     }
 }
 

@@ -19,8 +19,12 @@ fn two_hundred_histories_break_nothing_and_meet_every_end() {
     for met in ["events", "crashes", "faults", "committed", "rolled_back", "stuck"] {
         assert!(count(met) > 0, "no history met {met}: {report}");
     }
-    // An operator's retry ends what was stuck once its cause is mended.
-    assert_eq!(count("left_stuck"), 0, "{report}");
+    // An operator's retry ends what was stuck once its cause is mended; but for data that died with a host, over which
+    // no door is opened without a person's word.
+    for line in told.lines().filter(|line| line.contains("left stuck")) {
+        assert!(line.contains("DATA_MISMATCH"), "a retry did not end it: {line}");
+    }
+    assert!(count("left_stuck") < count("stuck"), "{report}");
 }
 
 #[test]

@@ -80,6 +80,11 @@ fn attach(t: &Turn<'_>, source: &InstanceId) -> Next {
             let what = Observe::Instance { instance: source.clone() };
             patiently(t, what, t.set.slow_gap_ms, "EC2 does not know the source, and does not say that it has ended")
         }
+        // Names end (F1): a person is called while some are left for the try that the mended cause deserves.
+        Some(trouble) if t.m.attempts_of(&attach) >= TRIES_MAX => {
+            let detail = format!("the source did not take the volume {TRIES_MAX} times ({trouble:?})");
+            Turn::stuck(Reason::AttachFailed, detail)
+        }
         Some(_) if t.now < t.m.moved_at.plus(t.set.slow_gap_ms) => Next::Wait(t.m.moved_at.plus(t.set.slow_gap_ms)),
         Some(_) | None => t.intend(attach),
     }

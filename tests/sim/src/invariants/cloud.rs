@@ -21,6 +21,8 @@ pub struct Seen {
     snapshots: BTreeMap<(String, String), u32>,
     /// Instances that were told to end.
     ended: BTreeSet<String>,
+    /// Acknowledged writes that went with an instance which somebody else terminated, by graph.
+    pub torn_off: BTreeMap<String, u64>,
 }
 
 impl Seen {
@@ -49,8 +51,8 @@ impl Seen {
         }
     }
 
-    /// Takes a deed of an engine. `graph_of` says which change a graph is in, if it is in one.
-    pub fn deed(&mut self, deed: &EngineLogEntry, journals: &Journals) -> Verdict {
+    /// Takes a deed of an engine. `lost` are instances that somebody else terminated.
+    pub fn deed(&mut self, deed: &EngineLogEntry, journals: &Journals, lost: &BTreeSet<String>) -> Verdict {
         let (volume, instance) = (&deed.volume_id, &deed.instance_id);
         match &deed.event {
             EngineEvent::Opened => {
@@ -63,6 +65,11 @@ impl Seen {
                 Ok(())
             }
             EngineEvent::Write { write_id, .. } => i02_no_write_behind_the_drain(volume, *write_id, journals),
+            // What no mover of volumes can help: the memory of a host that somebody else takes away.
+            EngineEvent::Lost { writes, graph_id, .. } if lost.contains(instance) => {
+                *self.torn_off.entry(graph_id.clone()).or_insert(0) += writes;
+                Ok(())
+            }
             EngineEvent::Lost { with_host, writes, .. } => {
                 holds("13", *with_host, || format!("{writes} acknowledged writes of {volume} were torn off {instance}"))
             }

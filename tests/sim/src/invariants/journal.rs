@@ -28,6 +28,8 @@ pub struct Journal {
     pub condemned: BTreeSet<InstanceId>,
     /// Instances whose agents were given up under a command.
     pub abandoned: BTreeSet<InstanceId>,
+    /// The newest target.
+    pub target: Option<InstanceId>,
     /// Every target so far.
     pub targets: BTreeSet<InstanceId>,
     /// When the confirmation of the gate was accepted.
@@ -106,6 +108,7 @@ impl Journal {
             Fact::Outcome { outcome, .. } => self.outcome(outcome),
             Fact::Reserved { target } => {
                 self.targets.insert(target.instance.clone());
+                self.target = Some(target.instance.clone());
                 self.target_ready = false;
             }
             Fact::TargetReady { .. } => self.target_ready = true,
