@@ -50,23 +50,24 @@ async fn every_fault_of_the_catalogue_can_be_set_seen_and_cleared() {
     let instance = world.idle("us-east-1a").instance_id.clone();
     let group = world.group("ladybug-large").to_owned();
     for row in &listed {
-        let mut line = format!("fault set {}", row["name"].as_str().unwrap());
+        let mut line = vec!["fault set".to_owned(), row["name"].as_str().unwrap().to_owned()];
         for parameter in row["parameters"].as_array().unwrap() {
-            line.push_str(&match parameter["kind"].as_str().unwrap() {
-                "action" => " --api AttachVolume".to_owned(),
-                "store_write" => " --api PutItem".to_owned(),
-                "instance" => format!(" --instance {instance}"),
-                "group" => format!(" --group {group}"),
-                "milliseconds" => " --lag-ms 5".to_owned(),
+            line.push(match parameter["kind"].as_str().unwrap() {
+                "action" => "--api AttachVolume".to_owned(),
+                "store_write" => "--api PutItem".to_owned(),
+                "instance" => format!("--instance {instance}"),
+                "group" => format!("--group {group}"),
+                "milliseconds" => "--lag-ms 5".to_owned(),
                 other => panic!("a parameter of a kind that tierctl has no flag for: {other}"),
             });
         }
+        if row["strikes"] == "chances" {
+            line.push("--count 3 --skip 2 --for 1h".to_owned());
+        }
+        let line = line.join(" ");
         // The instance that is terminated is not there for any other one.
         if row["name"] == "instance_terminated" {
             continue;
-        }
-        if row["strikes"] == "chances" {
-            line.push_str(" --count 3 --skip 2 --for 1h");
         }
         tierctl(&world, &line).await.unwrap_or_else(|fault| panic!("{line}: {fault}"));
         let on = tierctl(&world, "fault list").await.unwrap();

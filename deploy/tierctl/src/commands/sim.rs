@@ -62,14 +62,13 @@ pub async fn run(at: &Options, stack: &Path, command: Sim, output: &mut Output) 
 }
 
 fn address(at: &Options, stack: &Path) -> Result<String, Fault> {
-    let url = match &at.cloud_url {
-        Some(url) => url.clone(),
-        None => {
-            let found = Stack::read(stack).map_err(|fault| Fault::usage(&fault))?;
-            found.map(|stack| stack.cloud_url).filter(|url| !url.is_empty()).ok_or_else(|| {
-                Fault::Usage("no simulated cloud: start the stack with `./x run`, or give --cloud-url".to_owned())
-            })?
-        }
+    let url = if let Some(url) = &at.cloud_url {
+        url.clone()
+    } else {
+        let found = Stack::read(stack).map_err(|fault| Fault::usage(&fault))?;
+        found.map(|stack| stack.cloud_url).filter(|url| !url.is_empty()).ok_or_else(|| {
+            Fault::Usage("no simulated cloud: start the stack with `./x run`, or give --cloud-url".to_owned())
+        })?
     };
     let parsed = url.parse::<http::Uri>().ok();
     let usable = parsed.is_some_and(|uri| uri.scheme_str() == Some("http") && uri.authority().is_some());

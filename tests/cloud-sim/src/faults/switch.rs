@@ -97,14 +97,13 @@ impl Sim {
     /// A request to set a fault, from JSON: `{"fault": "throttle", "api": "AttachVolume", "count": 2}`. Otherwise
     /// everything that is wrong with it.
     pub fn read_set_fault(&self, body: &[u8]) -> Result<SetFault, Vec<FieldFault>> {
-        let (map, entry) = Reading { sim: self, faults: Vec::new() }.read(body, true)?;
-        let read = serde_json::from_value(Value::Object(map));
-        read.map_err(|error| vec![wrong(entry.map_or("fault", |entry| entry.name), &error.to_string())])
+        let map = Reading { sim: self, faults: Vec::new() }.read(body, true)?;
+        serde_json::from_value(Value::Object(map)).map_err(|error| vec![wrong("body", &error.to_string())])
     }
 
     /// A request to clear faults, from JSON: the name, or a name with parameters, or nothing for all.
     pub fn read_clear_faults(&self, body: &[u8]) -> Result<ClearFaults, Vec<FieldFault>> {
-        let (map, _) = Reading { sim: self, faults: Vec::new() }.read(body, false)?;
+        let map = Reading { sim: self, faults: Vec::new() }.read(body, false)?;
         Ok(ClearFaults { with: map.into_iter().collect() })
     }
 }
@@ -136,11 +135,7 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     /// `setting` a fault needs its name and what the name requires; clearing takes less.
-    fn read(
-        mut self,
-        body: &[u8],
-        setting: bool,
-    ) -> Result<(Map<String, Value>, Option<&'static Entry>), Vec<FieldFault>> {
+    fn read(mut self, body: &[u8], setting: bool) -> Result<Map<String, Value>, Vec<FieldFault>> {
         let map = match serde_json::from_slice(body) {
             Ok(Value::Object(map)) => map,
             Ok(_) => return Err(vec![wrong("body", "must be a JSON object")]),
@@ -169,7 +164,7 @@ impl Reading<'_> {
         for parameter in required.filter(|parameter| setting && !map.contains_key(parameter.name)) {
             self.fault(parameter.name, "must be there");
         }
-        if self.faults.is_empty() { Ok((map, entry)) } else { Err(self.faults) }
+        if self.faults.is_empty() { Ok(map) } else { Err(self.faults) }
     }
 
     fn fault(&mut self, field: &str, rule: impl AsRef<str>) {

@@ -261,21 +261,21 @@ mod tests {
         let touched = |action: &str, request: Value| {
             items_of(action, &request).into_iter().map(|(table, item)| (table, key_of(&keys, item))).collect::<Vec<_>>()
         };
-        let expected = ("t".to_owned(), key_of(&keys, &key));
-        assert_eq!(touched("PutItem", json!({ "TableName": "t", "Item": item })), [expected.clone()]);
-        assert_eq!(touched("UpdateItem", json!({ "TableName": "t", "Key": key })), [expected.clone()]);
-        assert_eq!(touched("DeleteItem", json!({ "TableName": "t", "Key": key })), [expected.clone()]);
+        let one = [("t".to_owned(), key_of(&keys, &key))];
+        assert_eq!(touched("PutItem", json!({ "TableName": "t", "Item": item })), one);
+        assert_eq!(touched("UpdateItem", json!({ "TableName": "t", "Key": key })), one);
+        assert_eq!(touched("DeleteItem", json!({ "TableName": "t", "Key": key })), one);
         let transaction = json!({ "TransactItems": [
             { "Put": { "TableName": "t", "Item": item } },
             { "Update": { "TableName": "t", "Key": key } },
             { "ConditionCheck": { "TableName": "t", "Key": key } },
             { "Delete": { "TableName": "t", "Key": key } },
         ] });
-        assert_eq!(touched("TransactWriteItems", transaction), vec![expected.clone(); 3]);
+        assert_eq!(touched("TransactWriteItems", transaction), vec![one[0].clone(); 3]);
         let batch = json!({ "RequestItems": { "t": [
             { "PutRequest": { "Item": item } }, { "DeleteRequest": { "Key": key } },
         ] } });
-        assert_eq!(touched("BatchWriteItem", batch), vec![expected; 2]);
+        assert_eq!(touched("BatchWriteItem", batch), vec![one[0].clone(); 2]);
         assert!(touched("Query", json!({ "TableName": "t" })).is_empty());
     }
 
