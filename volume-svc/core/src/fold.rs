@@ -257,6 +257,7 @@ impl Migration {
     fn resume(&mut self, action: Resume, at: UnixMs) -> Result<(), Misplaced> {
         must(self.stuck.is_some(), "it is not stuck")?;
         self.stuck = None;
+        self.resumed += 1;
         self.refusal = None;
         self.silent.clear();
         self.finals_failed = 0;

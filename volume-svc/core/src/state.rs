@@ -192,6 +192,8 @@ pub struct Migration {
     pub homes_lost: u32,
     /// The last effect's refusal, if it was refused.
     pub refusal: Option<Refusal>,
+    /// How often an operator set it going again.
+    pub resumed: u32,
     /// Instances whose agent fell silent under a command.
     pub silent: BTreeSet<InstanceId>,
     /// The instance that a launch gave and that is not reserved yet.
@@ -303,6 +305,7 @@ impl Migration {
             home: None,
             homes_lost: 0,
             refusal: None,
+            resumed: 0,
             silent: BTreeSet::new(),
             launched: None,
             target: None,

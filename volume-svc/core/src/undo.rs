@@ -68,22 +68,25 @@ fn bring_back(t: &Turn<'_>, spec: &Spec, home: &Party) -> Option<Next> {
     }
 }
 
+/// Attaches to the source that each retry of an operator adds: ten names, five at first, and so two retries and more.
+const TRIES_MORE: u32 = 2;
+
 /// As `Turn::insist`, but each try takes a device name of its own, and those end.
 fn attach(t: &Turn<'_>, source: &InstanceId) -> Next {
     let Some(device) = t.fresh_device(source) else {
         return Turn::stuck(Reason::AttachFailed, "the source takes the volume on no device");
     };
     let attach = Effect::Attach { instance: source.clone(), device };
+    // Names end (F1): a person is called while some are left for the tries that a mended cause deserves.
+    if t.m.attempts_of(&attach) >= TRIES_MAX + TRIES_MORE * t.m.resumed {
+        let detail = format!("the source did not take the volume {} times", t.m.attempts_of(&attach));
+        return Turn::stuck(Reason::AttachFailed, detail);
+    }
     match t.m.refused(&attach) {
         // Not visible reads like gone; whether it is decides what takes its place (H34).
         Some(Trouble::NotFound) => {
             let what = Observe::Instance { instance: source.clone() };
             patiently(t, what, t.set.slow_gap_ms, "EC2 does not know the source, and does not say that it has ended")
-        }
-        // Names end (F1): a person is called while some are left for the try that the mended cause deserves.
-        Some(trouble) if t.m.attempts_of(&attach) >= TRIES_MAX => {
-            let detail = format!("the source did not take the volume {TRIES_MAX} times ({trouble:?})");
-            Turn::stuck(Reason::AttachFailed, detail)
         }
         Some(_) if t.now < t.m.moved_at.plus(t.set.slow_gap_ms) => Next::Wait(t.m.moved_at.plus(t.set.slow_gap_ms)),
         Some(_) | None => t.intend(attach),
