@@ -64,6 +64,17 @@ pub struct Head {
     pub offline_at: Option<UnixMs>,
 }
 
+/// A live migration as the index shows it: a hint, which may lag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hint {
+    /// The migration.
+    pub id: ChangeId,
+    /// Who drives it; none if that cannot be read.
+    pub owner: Option<WorkerId>,
+    /// Sequence of its last entry.
+    pub version: u64,
+}
+
 /// Why an append was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
@@ -179,22 +190,31 @@ impl Journal {
         Ok(self.store.get(&keys::volume_lock(volume)).await?.and_then(|item| item.n("fence")))
     }
 
-    /// Live migrations by the index: a hint, each to be read by `head` before anything is done about it.
+    /// Live migrations by the index, each to be read by `head` before anything is done about it.
     pub async fn live(&self) -> Result<Vec<ChangeId>, StoreError> {
-        let mut ids = Vec::new();
-        for shard in 0..SHARDS {
-            let mut page = None;
-            loop {
-                let found =
-                    self.store.query_index(Index::JournalActive, &format!("A{shard}"), None, page.take(), PAGE).await?;
-                ids.extend(found.items.iter().filter_map(id_of));
-                page = found.next;
-                if page.is_none() {
-                    break;
-                }
+        Ok(self.hints().await?.into_iter().map(|hint| hint.id).collect())
+    }
+
+    /// Live migrations with what the index shows of them. It may miss one that has just begun, and show one that has
+    /// just ended: whoever must not lose one asks again.
+    pub async fn hints(&self) -> Result<Vec<Hint>, StoreError> {
+        let shards = futures_util::future::try_join_all((0..SHARDS).map(|shard| self.hints_of(shard))).await?;
+        Ok(shards.into_iter().flatten().collect())
+    }
+
+    async fn hints_of(&self, shard: u64) -> Result<Vec<Hint>, StoreError> {
+        let (hash, mut hints, mut page) = (format!("A{shard}"), Vec::new(), None);
+        loop {
+            let found = self.store.query_index(Index::JournalActive, &hash, None, page.take(), PAGE).await?;
+            hints.extend(found.items.iter().filter_map(|item| {
+                let owner = item.s("owner").and_then(|owner| WorkerId::parse(owner).ok());
+                Some(Hint { id: id_of(item)?, owner, version: item.n("version").map_or(0, unsigned) })
+            }));
+            page = found.next;
+            if page.is_none() {
+                return Ok(hints);
             }
         }
-        Ok(ids)
     }
 
     /// Appends entries and everything that goes with them. `owner` is who drives from here on.
@@ -343,6 +363,10 @@ fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
+fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
 /// Up to half as much again, so that two who met do not meet again. Drawn from the round's token, which nobody else
 /// has: the same history always waits the same, and virtual time can be repeated.
 fn jitter(pause: Duration, round_token: &str) -> Duration {
@@ -407,7 +431,6 @@ fn head_write(append: &Append, owner: &WorkerId, epoch: i64, event_id: &str, now
 fn read_head(id: &ChangeId, item: &Item) -> Result<Head, ReadError> {
     let corrupt = |why: &str| ReadError::Corrupt { id: id.to_string(), why: why.to_owned() };
     let n = |name: &str| item.n(name).ok_or_else(|| corrupt(name));
-    let unsigned = |value: i64| u64::try_from(value).unwrap_or(0);
     let at = |name: &str| item.n(name).map(UnixMs);
     let spec = match item.s("spec") {
         Some(text) => Some(serde_json::from_str(text).map_err(|e| corrupt(&format!("spec: {e}")))?),
