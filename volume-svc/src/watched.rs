@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use tiershift_core::ids::WorkerId;
 use volume_core::item::{Item, Value};
 
-/// The longest time between two looks that still counts as looking all the time: half a lease, so that no heartbeat of
-/// a live worker falls between them unnoticed.
-const GAP_MS: i64 = LEASE_MS / 2;
+/// The longest time between two looks that still counts as looking all the time: two heartbeats of a live worker. It looks
+/// each second; what takes longer is a store that does not answer, or a process that did not run.
+const GAP_MS: i64 = 4_000;
 
 /// The others' heartbeats, as seen.
 #[derive(Debug, Default)]

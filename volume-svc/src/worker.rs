@@ -5,18 +5,19 @@
 //! abandoned; not one of every migration in the fleet. What this process accepted itself needs no index.
 //!
 //! A migration of another process is taken over only after its heartbeat stood still for a full lease (`watched.rs`); the
-//! take-over raises the volume's fence and the head's in one transaction, so of two who try one does.
+//! take-over raises the volume's fence and the head's in one transaction, so of two who try one does. Sweeps do not wait
+//! for take-overs: who stops looking has seen nothing.
 
 use crate::driver::{Drivers, Stopped};
 use crate::journal::{AppendError, Head, Hint, ReadError};
 use crate::lease::Term;
 use crate::watched::{Look, Watched};
-use futures_util::StreamExt as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tiershift_core::ids::{ChangeId, WorkerId};
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use volume_core::{Machine, keys};
@@ -42,7 +43,10 @@ pub struct Worker {
     wanted: Mutex<BTreeSet<ChangeId>>,
     /// Journals that this build cannot go on with: an operator was called, and a restart tries again.
     given_up: Mutex<BTreeSet<ChangeId>>,
-    nudge: tokio::sync::Notify,
+    /// Looks abandoned, and is being looked at.
+    suspected: Mutex<BTreeSet<ChangeId>>,
+    at_once: Semaphore,
+    nudge: Notify,
 }
 
 /// A migration in the list of those that are driven, for as long as its driver lives, however that ends.
@@ -57,6 +61,13 @@ impl Drop for Driving {
     }
 }
 
+/// What a sweep found: migrations that look abandoned, and who is dead.
+#[derive(Debug, Default)]
+struct Found {
+    abandoned: Vec<ChangeId>,
+    dead: Arc<BTreeSet<WorkerId>>,
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -69,7 +80,9 @@ impl Worker {
             driven: Mutex::default(),
             wanted: Mutex::default(),
             given_up: Mutex::default(),
-            nudge: tokio::sync::Notify::new(),
+            suspected: Mutex::default(),
+            at_once: Semaphore::new(AT_ONCE),
+            nudge: Notify::new(),
         })
     }
 
@@ -89,8 +102,10 @@ impl Worker {
         let mut tasks: JoinSet<()> = JoinSet::new();
         let mut watched = Watched::default();
         while !stop.is_cancelled() {
-            if let Some(term) = self.drivers.lease.term() {
-                self.driving_meanwhile(self.sweep(&mut watched, term), &mut tasks, &stop).await;
+            if let Some(term) = self.drivers.lease.term()
+                && let Some(found) = self.driving_meanwhile(self.sweep(&mut watched), &mut tasks, &stop).await
+            {
+                self.suspect(found, term, &mut tasks);
             }
             while tasks.try_join_next().is_some() {}
             self.driving_meanwhile(tokio::time::sleep(SWEEP), &mut tasks, &stop).await;
@@ -98,35 +113,35 @@ impl Worker {
         while tasks.join_next().await.is_some() {}
     }
 
-    /// Waits for something, and drives what is wanted as soon as it is: nobody waits for the end of a sweep.
-    async fn driving_meanwhile(
+    /// Waits for something, and drives what is wanted as soon as it is. None if it is told to stop meanwhile.
+    async fn driving_meanwhile<T>(
         self: &Arc<Self>,
-        something: impl Future<Output = ()>,
+        something: impl Future<Output = T>,
         tasks: &mut JoinSet<()>,
         stop: &CancellationToken,
-    ) {
+    ) -> Option<T> {
         let mut something = pin!(something);
         loop {
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return None,
                 () = self.nudge.notified() => {
                     let wanted = std::mem::take(&mut *lock(&self.wanted));
                     for id in wanted {
                         self.spawn(id, tasks, stop);
                     }
                 }
-                () = &mut something => return,
+                found = &mut something => return Some(found),
             }
         }
     }
 
-    async fn sweep(&self, watched: &mut Watched, term: Term) {
+    async fn sweep(&self, watched: &mut Watched) -> Found {
         let hints = match self.drivers.journal.hints().await {
             Ok(hints) => hints,
             Err(error) => {
                 tracing::warn!(%error, "live migrations could not be listed");
-                return;
+                return Found::default();
             }
         };
         hints.iter().for_each(|hint| self.wake(hint));
@@ -134,20 +149,32 @@ impl Worker {
             Ok(dead) => dead,
             Err(error) => {
                 tracing::warn!(%error, "the heartbeats of others could not be read");
-                return;
+                return Found::default();
             }
         };
         let me = self.drivers.journal.worker();
-        let ours_or_nobodys = |hint: &&Hint| match &hint.owner {
+        let ours_or_nobodys = |hint: &Hint| match &hint.owner {
             Some(owner) => owner == me || dead.contains(owner),
             None => true,
         };
-        let abandoned: Vec<&ChangeId> =
-            hints.iter().filter(ours_or_nobodys).map(|hint| &hint.id).filter(|id| !self.is_known(id)).collect();
-        let dead = &dead;
-        futures_util::stream::iter(abandoned)
-            .for_each_concurrent(AT_ONCE, |id| async move { self.claim(id, dead, term).await })
-            .await;
+        let abandoned = hints.into_iter().filter(ours_or_nobodys).map(|hint| hint.id);
+        Found { abandoned: abandoned.filter(|id| !self.is_known(id)).collect(), dead: Arc::new(dead) }
+    }
+
+    /// Looks at what seems abandoned, so many at once, each once at a time.
+    fn suspect(self: &Arc<Self>, found: Found, term: Term, tasks: &mut JoinSet<()>) {
+        for id in found.abandoned {
+            if !lock(&self.suspected).insert(id.clone()) {
+                continue;
+            }
+            let (me, dead) = (Arc::clone(self), Arc::clone(&found.dead));
+            tasks.spawn(async move {
+                // The semaphore is never closed.
+                let _one_of_them = me.at_once.acquire().await;
+                me.claim(&id, &dead, term).await;
+                lock(&me.suspected).remove(&id);
+            });
+        }
     }
 
     /// Somebody else may have appended to a migration that is driven here: a request that another process took.

@@ -9,6 +9,8 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a harness for tests: a failed expectation is the report")]
 
 pub mod crew;
+pub mod ears;
 pub mod journey;
 pub mod judge;
+pub mod kills;
 pub mod road;
