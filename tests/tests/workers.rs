@@ -6,13 +6,16 @@
 #![expect(clippy::expect_used, reason = "a failed expectation is the report, in the tests' helpers too")]
 
 use std::time::{Duration, Instant};
-use tiershift_core::ids::WorkerId;
-use tiershift_tests::workers::crew::{Crew, TAKEOVER, patient};
-use tiershift_tests::workers::journey::Journey;
+use tierctl::commands::change;
+use tiershift_core::ids::{ChangeId, WorkerId};
+use tiershift_proto::subscription::v1::{AccessMode, ChangeTierRequest, ChangeTiming, CheckAccessRequest};
+use tiershift_tests::workers::crew::{BOUND, Crew, LOOK_EVERY, TAKEOVER, patient};
+use tiershift_tests::workers::journey::{Journey, told};
 use tiershift_tests::workers::judge;
 use tiershift_tests::world::dice::Dice;
 use volume_core::stage::Stage;
 use volume_core::view::Status;
+use volume_svc::journal::Head;
 use volume_svc::lease::LEASE_MS;
 
 /// Speed of the clock: a change takes some ten seconds.
@@ -259,6 +262,65 @@ async fn tables_that_refuse_everyone_for_a_while_lose_nothing() {
 #[tokio::test]
 async fn tables_that_say_nothing_for_a_while_lose_nothing() {
     the_tables_are_away(Away::Silent).await;
+}
+
+/// A slower clock, so that an outage of seconds stays below the limit of blocked writes (300 s).
+const SLOWER: u32 = 8;
+
+/// Whether a customer may write now, by the access check; none if it does not answer.
+async fn may_write(crew: &Crew, graph_id: &str) -> Option<bool> {
+    let request = CheckAccessRequest {
+        graph_id: graph_id.to_owned(),
+        mode: AccessMode::Write.into(),
+        ..CheckAccessRequest::default()
+    };
+    let answer = crew.target.access().expect("an address").check_access(request).await.ok()?;
+    answer.into_inner().decision.map(|decision| decision.allowed)
+}
+
+#[tokio::test]
+async fn a_closed_gate_stays_closed_while_the_tables_are_away() {
+    let (crew, _first) = Crew::begin_with_changes(SLOWER, &patient()).await;
+    let _second = crew.hire(&[]).await;
+    let graph = crew.graph("upgrade-1").graph_id;
+    let request = ChangeTierRequest {
+        request_id: "gate".to_owned(),
+        graph_id: graph.clone(),
+        target_tier: "ladybug-large".to_owned(),
+        timing: ChangeTiming::Now.into(),
+        expected_price: None,
+    };
+    let change = change::begin(&crew.target, request).await.expect("accepted");
+    let id = ChangeId::parse(change.change_id).expect("an id");
+    let release = |head: &Head| head.view.stage >= Stage::Release;
+    until_head(&crew, &id, "the release", release).await;
+    assert_eq!(may_write(&crew, &graph).await, Some(false), "the gate is closed");
+    crew.tables.close();
+    let away = Instant::now();
+    while away.elapsed() < AWAY {
+        assert_ne!(may_write(&crew, &graph).await, Some(true), "opened by nobody who could know");
+        tokio::time::sleep(LOOK_EVERY * 5).await;
+    }
+    crew.open_tables();
+    let head = until_head(&crew, &id, "the end", |head| head.view.status != Status::Running).await;
+    assert_eq!(head.view.status, Status::Succeeded, "{:?}", head.view);
+    let begun = Instant::now();
+    while may_write(&crew, &graph).await != Some(true) {
+        assert!(begun.elapsed() < BOUND, "the gate stays closed behind the end");
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+async fn until_head(crew: &Crew, id: &ChangeId, what: &str, wanted: impl Fn(&Head) -> bool) -> Head {
+    let begun = Instant::now();
+    loop {
+        let head = crew.journal.head(id).await.expect("the journal can be read");
+        if let Some(head) = head.filter(&wanted) {
+            return head;
+        }
+        assert!(begun.elapsed() < BOUND, "{what} did not come:\n{}", told(&crew.journal, id).await);
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 /// Changes at once.

@@ -4,6 +4,7 @@
 //! command in `commands`.
 
 mod commands;
+mod saga;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

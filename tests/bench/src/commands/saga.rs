@@ -1,22 +1,89 @@
-//! `bench saga`: not there yet; it says so and fails.
+//! `bench saga`: what the journal adds to a bare transaction, what a process pays for a migration, and what migrations ask
+//! of EC2. Ratios and counts of one run; embedded DynamoDB, so that milliseconds say more of it than of us.
 
+use crate::saga::tables::{Fault, Tables};
+use crate::saga::{appends, crowd, describes, life::Life};
+use serde_json::{Value, json};
 use std::process::ExitCode;
 
 /// Options of `bench saga`.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Args {
+    /// The largest crowd whose Describe calls are counted, in virtual time
+    #[arg(long, default_value_t = 10_000)]
+    pub crowd: usize,
+    /// Migrations that one process takes over at once, in real time
+    #[arg(long, default_value_t = 1_000)]
+    pub parked: usize,
     /// Print nothing but the last line
     #[arg(long)]
     pub json: bool,
 }
 
-/// Measures.
+/// Appends of each life when a thousand are lived at once: enough to see the queue, few enough to wait for.
+const SHORT: usize = 12;
+
+/// Measures, and prints.
 pub fn run(args: &Args) -> ExitCode {
-    let error = serde_json::json!({ "bench": "saga", "error": "not built yet" });
-    if args.json {
-        println!("{error}");
-    } else {
-        eprintln!("bench saga is not built yet");
+    match measure(args) {
+        Ok(line) => {
+            println!("{line}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let mut text = error.to_string();
+            let mut source = error.source();
+            while let Some(cause) = source {
+                text = format!("{text}: {cause}");
+                source = cause.source();
+            }
+            eprintln!("bench saga: {text}");
+            ExitCode::FAILURE
+        }
     }
-    ExitCode::FAILURE
+}
+
+fn measure(args: &Args) -> Result<Value, Fault> {
+    let tell = |what: &str, found: &Value| {
+        if !args.json {
+            eprintln!("{what}: {found}");
+        }
+    };
+    let life = Life::record()?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    let (measured, parked) = runtime.block_on(async {
+        let tables = Tables::begin().await?;
+        let plans = [
+            // What is first is slower: it pays for connections and for empty caches, and counts for nothing.
+            appends::Plan { lanes: 1, rounds: 1, appends: usize::MAX, first: 1 },
+            appends::Plan { lanes: 1, rounds: 8, appends: usize::MAX, first: 1_000 },
+            appends::Plan { lanes: 64, rounds: 2, appends: usize::MAX, first: 10_000 },
+            appends::Plan { lanes: 1_000, rounds: 1, appends: SHORT, first: 20_000 },
+        ];
+        let mut measured = Vec::new();
+        for (n, plan) in plans.into_iter().enumerate() {
+            let found = appends::measure(&tables, &life, plan).await?;
+            if n > 0 {
+                tell("appends", &found);
+                measured.push(found);
+            }
+        }
+        let parked = crowd::measure(&tables, &life, args.parked, 100_000).await?;
+        tell("one process", &parked);
+        Ok::<_, Fault>((measured, parked))
+    })?;
+    let mut counted = Vec::new();
+    for count in [10, 100, 1_000, 10_000].into_iter().filter(|count| *count <= args.crowd) {
+        let found = describes::measure(count)?;
+        tell("describes", &found);
+        counted.push(found);
+    }
+    Ok(json!({
+        "bench": "saga",
+        "store": "embedded DynamoDB",
+        "appends_of_a_life": life.appends.len(),
+        "appends": measured,
+        "one_process": parked,
+        "describes": counted,
+    }))
 }
