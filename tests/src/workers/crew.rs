@@ -129,7 +129,18 @@ impl Crew {
             }
             tokio::time::sleep(LOOK_EVERY).await;
         };
-        let crew = Self { front, tables, cloud, fleet, target, journal, cloud_tables, stack, hired: AtomicUsize::new(1), folder };
+        let crew = Self {
+            front,
+            tables,
+            cloud,
+            fleet,
+            target,
+            journal,
+            cloud_tables,
+            stack,
+            hired: AtomicUsize::new(1),
+            folder,
+        };
         (crew, first)
     }
 
@@ -276,7 +287,8 @@ impl Worker {
     }
 
     fn signal(&self, signal: &str) {
-        let sent = std::process::Command::new("kill").args([signal, &self.pid.to_string()]).status().expect("kill runs");
+        let sent =
+            std::process::Command::new("kill").args([signal, &self.pid.to_string()]).status().expect("kill runs");
         assert!(sent.success(), "{signal} to {}", self.name);
     }
 }

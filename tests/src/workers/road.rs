@@ -73,7 +73,8 @@ impl Road {
     /// Leads elsewhere from here on; what is under way is broken off.
     pub fn lead(&self, to: &str) {
         let to = to.parse().expect("host:port");
-        self.traffic.send_modify(|traffic| *traffic = Traffic { to: Some(to), since: traffic.since + 1, silent: false });
+        self.traffic
+            .send_modify(|traffic| *traffic = Traffic { to: Some(to), since: traffic.since + 1, silent: false });
     }
 
     /// Closed: nobody is let on, who is on it is thrown off.

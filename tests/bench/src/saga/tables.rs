@@ -2,6 +2,7 @@
 
 use super::life::Life;
 use async_trait::async_trait;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tiershift_common::clock::Scaled;
 use tiershift_core::ids::WorkerId;
@@ -73,21 +74,24 @@ impl Tables {
     }
 }
 
-/// The registry rows that a life changes, in both sets or one.
+/// The registry rows that a life changes.
 pub async fn register(store: &dyn Store, life: &Life) -> Result<(), Fault> {
+    // A token is the account's, not a table's.
+    static REGISTERED: AtomicU64 = AtomicU64::new(0);
     let spec: &Spec = life.spec()?;
     let row = |name: &str, id: &str| Item::default().with(name, id).with("status", "active").with("created_at", 1_i64);
     let writes = vec![
         Write::create(keys::graph_row(&spec.graph), row("graph_id", spec.graph.as_str())),
         Write::create(keys::volume_row(&spec.volume), row("volume_id", spec.volume.as_str())),
+        // A crowd has one source for all.
         Write::upsert(
             keys::instance_row(&spec.source.instance),
-            row("instance_id", spec.source.instance.as_str()),
+            Item::default().with("status", "healthy"),
             &[],
             Vec::new(),
         ),
     ];
-    let token: String = spec.id.as_str().chars().rev().take(32).collect();
+    let token = format!("register-{}", REGISTERED.fetch_add(1, Ordering::Relaxed));
     Ok(store.transact(&token, writes).await?)
 }
 
