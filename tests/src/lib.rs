@@ -1,3 +1,4 @@
 //! Suites and harness over the whole workspace.
 
+pub mod workers;
 pub mod world;

@@ -29,6 +29,7 @@ use tiershift_core::ids::WorkerId;
 use tiershift_proto::volume::v1::fleet_service_server::FleetServiceServer;
 use tiershift_proto::volume::v1::migration_service_server::MigrationServiceServer;
 use tiershift_proto::volume::v1::volume_service_server::VolumeServiceServer;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use volume_core::settings::Settings;
 
@@ -48,6 +49,9 @@ pub enum StartError {
     /// The clock's file cannot be read.
     #[error("the clock file {0} cannot be read")]
     Clock(std::path::PathBuf, #[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Holds could not be made releasable.
+    #[error("SIGUSR1 cannot be listened for")]
+    Signal(#[source] std::io::Error),
     /// The tables could not be made.
     #[error("the tables could not be made")]
     Tables(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -75,6 +79,28 @@ fn clock(args: &Args) -> Result<Scaled, StartError> {
     serde_json::from_str(&text).map_err(|e| fault(e.into()))
 }
 
+fn settings(args: &Args) -> Result<Settings, StartError> {
+    let Some(path) = &args.settings else { return Ok(Settings::default()) };
+    let fault = |why: &dyn std::fmt::Display| StartError::Config(vec![format!("--settings {}: {why}", path.display())]);
+    let text = std::fs::read_to_string(path).map_err(|e| fault(&e))?;
+    serde_json::from_str(&text).map_err(|e| fault(&e))
+}
+
+/// Held instants, let go by SIGUSR1. Without any, the signal keeps its own meaning.
+fn hold(args: &Args) -> Result<Arc<Hold>, StartError> {
+    let hold = Arc::new(Hold::at(&args.hold).map_err(|e| StartError::Config(vec![e]))?);
+    if !args.hold.is_empty() {
+        let mut told = signal(SignalKind::user_defined1()).map_err(StartError::Signal)?;
+        let held = Arc::clone(&hold);
+        tokio::spawn(async move {
+            while told.recv().await.is_some() {
+                held.release();
+            }
+        });
+    }
+    Ok(hold)
+}
+
 /// A name that no other process has, new at each start: a restart is another worker, whose fence must be its own.
 fn worker_id() -> Result<WorkerId, StartError> {
     let name = format!("w-{}-{:016x}", std::process::id(), rand::random::<u64>());
@@ -88,7 +114,7 @@ pub async fn build(args: &Args) -> Result<App, StartError> {
         return Err(StartError::Config(faults));
     }
     let clock: Arc<dyn Clock> = Arc::new(clock(args)?);
-    let settings = Settings::default();
+    let settings = settings(args)?;
     let aws = Aws::load(&AwsSettings {
         region: args.region.clone(),
         endpoint_url: args.aws_endpoint_url.clone(),
@@ -127,7 +153,7 @@ pub async fn build(args: &Args) -> Result<App, StartError> {
         settings: settings.clone(),
         hub: Arc::clone(&hub),
         lease: Arc::clone(&lease),
-        hold: Arc::new(Hold::at(&args.hold).map_err(|e| StartError::Config(vec![e]))?),
+        hold: hold(args)?,
         alerts: Arc::new(alerts::Log),
     };
     let worker = Worker::new(Arc::new(drivers));
@@ -177,15 +203,23 @@ impl App {
             watched.cancel();
         });
         server.run(stop).await?;
+        let quiet = CancellationToken::new();
+        let stopped = quiet.clone();
         let late = shutdown::Plan::new()
             .then("drivers", Duration::from_secs(20), async move {
                 drivers_stop.cancel();
                 let _ended = driving.await;
+                stopped.cancel();
             })
-            // Last of all: while a driver may still be in a call, nobody may think this process dead.
+            // Last of all, and only once no driver is in a call: until then nobody may think this process dead. One that
+            // was left behind in a call takes the lease with it, which runs out by itself.
             .then("lease", Duration::from_secs(3), async move {
-                lease_stop.cancel();
-                let _ended = heartbeat.await;
+                if quiet.is_cancelled() {
+                    lease_stop.cancel();
+                    let _ended = heartbeat.await;
+                } else {
+                    heartbeat.abort();
+                }
             })
             .run()
             .await;

@@ -53,7 +53,12 @@ pub struct Args {
     /// Development: callers are believed (header x-tiershift-dev-caller), AWS credentials are fixed words
     #[arg(long)]
     pub dev: bool,
-    /// With --dev: stop for ever at an instant, <stage>.<intent|called|outcome> (repeat for more), for crash tests
+    /// JSON file of deadlines, gaps and limits in milliseconds ({"soak_ms": 60000}); what it does not name keeps its
+    /// default
+    #[arg(long)]
+    pub settings: Option<PathBuf>,
+    /// With --dev: stand still at an instant, <stage>.<intent|sending|called|outcome> (repeat for more), until killed or
+    /// sent SIGUSR1; for crash tests
     #[arg(long)]
     pub hold: Vec<String>,
     /// How the log looks.

@@ -9,7 +9,7 @@ use crate::alerts::Alerts;
 use crate::hold::{Hold, Instant};
 use crate::hub::Hub;
 use crate::journal::{AppendError, Journal, ReadError};
-use crate::lease::Lease;
+use crate::lease::{Lease, Term};
 use crate::ports::cloud::last_look::{self, LastLook};
 use crate::world::World;
 use std::sync::Arc;
@@ -25,8 +25,8 @@ use volume_core::stage::Stage;
 use volume_core::{Append, Machine, Next};
 
 /// How often a waiting driver looks at the head by itself, in real time: another process may have taken a request,
-/// and its wake-up does not reach us.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// and its wake-up does not reach us. The worker's sweep sees it in the index sooner; this is for what the index misses.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// After a store that does not answer.
 const STORE_PAUSE: Duration = Duration::from_millis(500);
@@ -74,9 +74,11 @@ impl Drivers {
     pub async fn drive(&self, id: &ChangeId, stop: &CancellationToken) -> Stopped {
         let mut wake = self.hub.subscribe(id);
         loop {
+            // Before the journal is read: what it says is good for this term only.
+            let Some(term) = self.lease.term() else { return Stopped::LeaseLost };
             match self.load(id).await {
                 Ok(Some((mut machine, epoch))) => {
-                    if let Some(stopped) = self.turns(&mut machine, epoch, &mut wake, stop).await {
+                    if let Some(stopped) = self.turns(&mut machine, epoch, term, &mut wake, stop).await {
                         return stopped;
                     }
                     tracing::info!(migration = %id, "loading the journal anew");
@@ -91,7 +93,7 @@ impl Drivers {
                     tokio::time::sleep(STORE_PAUSE).await;
                 }
             }
-            if stop.is_cancelled() || !self.lease.holds() {
+            if stop.is_cancelled() {
                 return Stopped::LeaseLost;
             }
         }
@@ -113,21 +115,29 @@ impl Drivers {
         &self,
         machine: &mut Machine,
         epoch: i64,
+        term: Term,
         wake: &mut watch::Receiver<u64>,
         stop: &CancellationToken,
     ) -> Option<Stopped> {
+        let mut observed = false;
         loop {
             // A step's border: here a driver may always be stopped.
-            if stop.is_cancelled() || !self.lease.holds() {
+            if stop.is_cancelled() || !self.lease.holds(term) {
                 return Some(Stopped::LeaseLost);
             }
-            match machine.turn(self.clock.now()) {
+            let next = machine.turn(self.clock.now());
+            if !observed && !matches!(next, Next::Append(_) | Next::Run(Command::Observe(_))) {
+                observed = true;
+                // From here on a take-over is complete (N1): everything that must be read before something is done was.
+                tracing::info!(migration = %machine.state.id, fence = machine.state.fence, "loaded and observed");
+            }
+            match next {
                 Next::Append(facts) => {
                     if let Some(end) = self.append(machine, facts, epoch).await {
                         return end;
                     }
                 }
-                Next::Run(command) => self.run(machine, &command).await,
+                Next::Run(command) => self.run(machine, &command, term).await,
                 Next::Wait(until) => {
                     tokio::select! {
                         biased;
@@ -158,12 +168,15 @@ impl Drivers {
     }
 
     /// Runs a command and feeds the machine. Nothing is sent by a process whose lease has run out (F7).
-    async fn run(&self, machine: &mut Machine, command: &Command) {
-        if !self.lease.holds() {
+    async fn run(&self, machine: &mut Machine, command: &Command, term: Term) {
+        let stage = machine.state.stage;
+        let look = LastLook::with_left(self.lease.left_ms(term));
+        if !self.lease.holds(term) {
             return;
         }
-        let stage = machine.state.stage;
-        let look = LastLook::with_left(self.lease.left_ms());
+        if matches!(command, Command::Effect { .. }) {
+            self.hold.reached(stage, Instant::Sending).await;
+        }
         let Some(answer) = last_look::under(look, self.world.run(&machine.state, command)).await else { return };
         if matches!(command, Command::Effect { .. }) {
             self.hold.reached(stage, Instant::Called).await;

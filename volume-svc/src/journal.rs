@@ -65,6 +65,17 @@ pub struct Head {
     pub offline_at: Option<UnixMs>,
 }
 
+/// A live migration as the index shows it: a hint, which may lag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hint {
+    /// The migration.
+    pub id: ChangeId,
+    /// Who drives it; none if that cannot be read.
+    pub owner: Option<WorkerId>,
+    /// Sequence of its last entry.
+    pub version: u64,
+}
+
 /// Why an append was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
@@ -180,22 +191,31 @@ impl Journal {
         Ok(self.store.get(&keys::volume_lock(volume)).await?.and_then(|item| item.n("fence")))
     }
 
-    /// Live migrations by the index: a hint, each to be read by `head` before anything is done about it.
+    /// Live migrations by the index, each to be read by `head` before anything is done about it.
     pub async fn live(&self) -> Result<Vec<ChangeId>, StoreError> {
-        let mut ids = Vec::new();
-        for shard in 0..SHARDS {
-            let mut page = None;
-            loop {
-                let found =
-                    self.store.query_index(Index::JournalActive, &format!("A{shard}"), None, page.take(), PAGE).await?;
-                ids.extend(found.items.iter().filter_map(id_of));
-                page = found.next;
-                if page.is_none() {
-                    break;
-                }
+        Ok(self.hints().await?.into_iter().map(|hint| hint.id).collect())
+    }
+
+    /// Live migrations with what the index shows of them. It may miss one that has just begun, and show one that has
+    /// just ended: whoever must not lose one asks again.
+    pub async fn hints(&self) -> Result<Vec<Hint>, StoreError> {
+        let shards = futures_util::future::try_join_all((0..SHARDS).map(|shard| self.hints_of(shard))).await?;
+        Ok(shards.into_iter().flatten().collect())
+    }
+
+    async fn hints_of(&self, shard: u64) -> Result<Vec<Hint>, StoreError> {
+        let (hash, mut hints, mut page) = (format!("A{shard}"), Vec::new(), None);
+        loop {
+            let found = self.store.query_index(Index::JournalActive, &hash, None, page.take(), PAGE).await?;
+            hints.extend(found.items.iter().filter_map(|item| {
+                let owner = item.s("owner").and_then(|owner| WorkerId::parse(owner).ok());
+                Some(Hint { id: id_of(item)?, owner, version: item.n("version").map_or(0, unsigned) })
+            }));
+            page = found.next;
+            if page.is_none() {
+                return Ok(hints);
             }
         }
-        Ok(ids)
     }
 
     /// Appends entries and everything that goes with them. `owner` is who drives from here on.
@@ -230,10 +250,7 @@ impl Journal {
                     if self.applied(id, &event_id).await? {
                         return Ok(());
                     }
-                    match self.judge(append, &refusals, &ordered, heads).await? {
-                        Refused::Final(error) => return Err(error),
-                        Refused::ReadAgain => None,
-                    }
+                    return Err(self.judge(append, &refusals, &ordered, heads).await);
                 }
                 Err(TransactError::Conflict | TransactError::Throttled) => None,
                 Err(TransactError::Unknown(source)) => {
@@ -261,24 +278,17 @@ impl Journal {
     }
 
     /// What a refusal means: the head decides first, because a store may name fewer items than refused (H32).
-    async fn judge(
-        &self,
-        append: &Append,
-        refusals: &[Refusal],
-        keys_in_order: &[Key],
-        heads: usize,
-    ) -> Result<Refused, AppendError> {
-        let head =
-            self.store.get(&keys::meta(&append.after.id)).await.map_err(|e| AppendError::Unavailable(e.into()))?;
+    async fn judge(&self, append: &Append, refusals: &[Refusal], keys_in_order: &[Key], heads: usize) -> AppendError {
+        let head = match self.store.get(&keys::meta(&append.after.id)).await {
+            Ok(head) => head,
+            Err(error) => return AppendError::Unavailable(error.into()),
+        };
         let moved = head.as_ref().map_or(0, |i| i.n("version").unwrap_or(0)) != number(append.before.seq)
             || head.as_ref().is_some_and(|i| i.n("fence") != Some(append.before.fence));
         if moved || refusals.iter().any(|r| r.write < heads) {
-            return Ok(Refused::Final(AppendError::HeadMoved));
+            return AppendError::HeadMoved;
         }
-        let rows: Vec<Key> = refusals.iter().filter_map(|r| keys_in_order.get(r.write).cloned()).collect();
-        // Permits are counters that others move all the time: read again, unless they are used up (`rows` says so).
-        let only_permits = rows.iter().all(|k| k.pk.starts_with("PERMIT#"));
-        Ok(if only_permits && !rows.is_empty() { Refused::ReadAgain } else { Refused::Final(AppendError::Rows(rows)) })
+        AppendError::Rows(refusals.iter().filter_map(|r| keys_in_order.get(r.write).cloned()).collect())
     }
 
     /// Registry rows, locks and permits of an append.
@@ -296,35 +306,27 @@ impl Journal {
         }
         let mut writes = registry::writes(append, fence);
         if let Some(take) = registry::permits(append) {
-            writes.extend(self.permits(append, spec, take).await?);
+            writes.extend(self.permits(append, spec, take));
         }
         Ok(writes)
     }
 
-    async fn permits(&self, append: &Append, spec: &Spec, take: bool) -> Result<Vec<Write>, AppendError> {
-        let me = append.after.id.as_str();
-        let mut writes = Vec::new();
+    /// Counted, and each holder in an attribute of its own, so that those who take or give at once do not have to have
+    /// seen each other; only the limit is a condition. Whether ours is taken already is the head's to know, which the same
+    /// transaction moves.
+    fn permits(&self, append: &Append, spec: &Spec, take: bool) -> Vec<Write> {
+        let mine = holder(append.after.id.as_str());
         let caps = [self.settings.permits_account, self.settings.permits_group];
-        for (name, cap) in registry::permit_names(spec).iter().zip(caps) {
+        let write = |(name, cap): (&String, u32)| {
             let key = keys::permit(name);
-            let item = self.store.get(&key).await.map_err(|e| AppendError::Unavailable(e.into()))?;
-            let seen: Option<Vec<String>> = item.as_ref().map(|i| i.l("holders").to_vec());
-            let mut holders = seen.clone().unwrap_or_default();
-            holders.retain(|h| h != me);
             if take {
-                if holders.len() >= cap as usize {
-                    return Err(AppendError::Rows(vec![key]));
-                }
-                holders.push(me.to_owned());
+                let conds = vec![Cond::AbsentOrBelow("n".to_owned(), i64::from(cap))];
+                Write::count(key, ("n", 1), Item::default().with(&mine, true), &[], conds)
+            } else {
+                Write::count(key, ("n", -1), Item::default(), &[&mine], Vec::new())
             }
-            let cond = match seen {
-                Some(list) => Cond::eq("holders", list),
-                None => Cond::absent("holders"),
-            };
-            let set = Item::default().with("n", number(holders.len() as u64)).with("holders", holders);
-            writes.push(Write::upsert(key, set, &[], vec![cond]));
-        }
-        Ok(writes)
+        };
+        registry::permit_names(spec).iter().zip(caps).map(write).collect()
     }
 
     /// Permits taken now, by name.
@@ -332,19 +334,27 @@ impl Journal {
         let mut taken = BTreeMap::new();
         for name in registry::permit_names(spec) {
             let item = self.store.get(&keys::permit(&name)).await?;
-            taken.insert(name, item.map(|i| i.l("holders").to_vec()).unwrap_or_default());
+            let held = item.iter().flat_map(|item| item.0.keys()).filter_map(|name| name.strip_prefix(HOLDER));
+            taken.insert(name, held.map(str::to_owned).collect());
         }
         Ok(taken)
     }
 }
 
-enum Refused {
-    Final(AppendError),
-    ReadAgain,
+/// What the attribute of a permit's holder begins with.
+const HOLDER: &str = "holder#";
+
+/// The attribute of a permit's item that a migration holds it by.
+pub fn holder(id: &str) -> String {
+    format!("{HOLDER}{id}")
 }
 
 fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
 }
 
 /// Up to half as much again, so that two who met do not meet again. Drawn from the round's token, which nobody else
@@ -414,7 +424,6 @@ fn head_write(append: &Append, owner: &WorkerId, epoch: i64, event_id: &str, now
 fn read_head(id: &ChangeId, item: &Item) -> Result<Head, ReadError> {
     let corrupt = |why: &str| ReadError::Corrupt { id: id.to_string(), why: why.to_owned() };
     let n = |name: &str| item.n(name).ok_or_else(|| corrupt(name));
-    let unsigned = |value: i64| u64::try_from(value).unwrap_or(0);
     let at = |name: &str| item.n(name).map(UnixMs);
     let spec = match item.s("spec") {
         Some(text) => Some(serde_json::from_str(text).map_err(|e| corrupt(&format!("spec: {e}")))?),

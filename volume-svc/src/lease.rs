@@ -2,33 +2,43 @@
 //!
 //! The lease only avoids doubled work; what makes a paused owner harmless is F1-F8. It is real time, never scaled:
 //! a simulated second is no reason to believe a process dead. (Virtual time has no other time, so a lease can be
-//! told what to read.) Who takes over from whom is `worker.rs`.
+//! told what to read.) How others' heartbeats are judged is `watched.rs`, who takes over from whom `worker.rs`.
 
 use crate::ports::store::Store;
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 use tiershift_common::clock::boottime_ms;
 use tiershift_core::ids::WorkerId;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use volume_core::item::{Item, Key, Write};
+use volume_core::item::{Item, Write};
 use volume_core::keys;
 
 /// How long a heartbeat holds: three missed beats.
 pub const LEASE_MS: i64 = 6_000;
 
-/// Between two heartbeats.
+/// Between two heartbeats, and how long one may take: a connection that says nothing must not cost the lease.
 const BEAT: Duration = Duration::from_secs(2);
+
+/// After a heartbeat that was not taken.
+const BEAT_AGAIN: Duration = Duration::from_millis(500);
 
 /// A process's own lease.
 #[derive(Debug)]
 pub struct Lease {
     /// Until when the last acknowledged heartbeat holds, counted from before it was sent.
     until_ms: AtomicI64,
+    /// How often the lease was begun anew after it had run out.
+    terms: AtomicU64,
     /// What all leases are counted by: milliseconds that never go back.
     time: fn() -> i64,
 }
+
+/// One unbroken life of a lease. A process that was paused beats again as soon as it wakes, but what it knew of its
+/// migrations is of an earlier term: others may have taken them over meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Term(u64);
 
 impl Lease {
     /// Not held yet; counted by CLOCK_BOOTTIME.
@@ -39,7 +49,7 @@ impl Lease {
     /// Not held yet; counted by another time than CLOCK_BOOTTIME, in milliseconds. For virtual time only, where real
     /// milliseconds pass between simulated hours.
     pub fn counted_by(time: fn() -> i64) -> Arc<Self> {
-        Arc::new(Self { until_ms: AtomicI64::new(i64::MIN), time })
+        Arc::new(Self { until_ms: AtomicI64::new(i64::MIN), terms: AtomicU64::new(0), time })
     }
 
     /// Now, by the time that leases are counted by.
@@ -47,33 +57,61 @@ impl Lease {
         (self.time)()
     }
 
-    /// Whether it holds now; the last look before a call is sent (F7). BOOTTIME: a suspended machine's lease runs
-    /// out while it sleeps.
-    pub fn holds(&self) -> bool {
-        self.now_ms() < self.until_ms.load(Ordering::Acquire)
+    /// The term that holds now, if one does. Taken *before* anything is read that is to be acted on under it.
+    pub fn term(&self) -> Option<Term> {
+        let term = Term(self.terms.load(Ordering::Acquire));
+        self.holds(term).then_some(term)
     }
 
-    /// Milliseconds for which it still holds; not positive when it does not.
-    pub fn left_ms(&self) -> i64 {
-        self.until_ms.load(Ordering::Acquire).saturating_sub(self.now_ms())
+    /// Whether it holds now and never ran out since `term` was taken; the last look before a call is sent (F7).
+    /// BOOTTIME: a suspended machine's lease runs out while it sleeps.
+    pub fn holds(&self, term: Term) -> bool {
+        self.left_ms(term) > 0
     }
 
-    /// Beats until told to stop, then gives the lease up at once by removing its item.
+    /// Milliseconds for which a term still holds; not positive when it does not.
+    pub fn left_ms(&self, term: Term) -> i64 {
+        // The end before the term: an end that is seen extended was extended under a term that is seen too.
+        let until_ms = self.until_ms.load(Ordering::Acquire);
+        if self.terms.load(Ordering::Acquire) == term.0 { until_ms.saturating_sub(self.now_ms()) } else { 0 }
+    }
+
+    /// A heartbeat that was sent at `sent_ms` is acknowledged.
+    fn extend(&self, sent_ms: i64) {
+        if self.now_ms() >= self.until_ms.load(Ordering::Acquire) {
+            self.terms.fetch_add(1, Ordering::Release);
+        }
+        self.until_ms.store(sent_ms + LEASE_MS, Ordering::Release);
+    }
+
+    /// Beats until told to stop, then gives the lease up at once by saying so in its item.
     pub async fn keep(self: Arc<Self>, store: Arc<dyn Store>, me: WorkerId, stop: CancellationToken) {
         let mut rvn = 0_i64;
         loop {
-            let begun_ms = self.now_ms();
+            let (begun, sent_ms) = (Instant::now(), self.now_ms());
             rvn += 1;
             let set = Item::default().with("rvn", rvn).with("lease_ms", LEASE_MS);
             let write = Write::upsert(keys::worker(&me), set, &[], Vec::new());
-            match store.transact(&beat_token(&me, rvn), vec![write]).await {
-                Ok(()) => self.until_ms.store(begun_ms + LEASE_MS, Ordering::Release),
-                Err(error) => tracing::warn!(%error, "the heartbeat was not taken"),
-            }
+            let token = beat_token(&me, rvn);
+            // One that comes late all the same is a life-sign like any other.
+            let next = match tokio::time::timeout(BEAT, store.transact(&token, vec![write])).await {
+                Ok(Ok(())) => {
+                    self.extend(sent_ms);
+                    begun + BEAT
+                }
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "the heartbeat was not taken");
+                    Instant::now() + BEAT_AGAIN
+                }
+                Err(_) => {
+                    tracing::warn!("the heartbeat was not answered");
+                    Instant::now() + BEAT_AGAIN
+                }
+            };
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                () = tokio::time::sleep(BEAT) => {}
+                () = tokio::time::sleep_until(next) => {}
             }
         }
         self.until_ms.store(i64::MIN, Ordering::Release);
@@ -93,66 +131,57 @@ fn beat_token(me: &WorkerId, rvn: i64) -> String {
     text
 }
 
-/// What this process has seen of the others' heartbeats, by its own clock only (no clocks are compared).
-#[derive(Debug, Default)]
-pub struct Watched {
-    seen: BTreeMap<WorkerId, (i64, i64)>,
-}
-
-impl Watched {
-    /// Whether a worker is seen dead: the same record version for a full lease, or handed back. `item` is its
-    /// heartbeat as just read.
-    pub fn is_dead(&mut self, worker: &WorkerId, item: Option<&Item>, now_ms: i64) -> bool {
-        if item.is_some_and(|i| matches!(i.0.get("gone"), Some(volume_core::item::Value::Bool(true)))) {
-            return true;
-        }
-        let rvn = item.and_then(|i| i.n("rvn")).unwrap_or(0);
-        let lease_ms = item.and_then(|i| i.n("lease_ms")).unwrap_or(LEASE_MS);
-        match self.seen.get(worker) {
-            Some((seen, since)) if *seen == rvn => now_ms - since >= lease_ms,
-            _ => {
-                self.seen.insert(worker.clone(), (rvn, now_ms));
-                false
-            }
-        }
-    }
-
-    /// The key of a worker's heartbeat.
-    pub fn key(worker: &WorkerId) -> Key {
-        keys::worker(worker)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
 
-    fn beat(rvn: i64) -> Item {
-        Item::default().with("rvn", rvn).with("lease_ms", LEASE_MS)
+    thread_local!(static NOW: Cell<i64> = const { Cell::new(0) });
+
+    fn lease() -> Arc<Lease> {
+        Lease::counted_by(|| NOW.get())
     }
 
     #[test]
-    fn a_worker_is_dead_only_after_a_full_lease_of_silence() {
-        let worker = WorkerId::parse("w-1").expect("well formed");
-        let mut watched = Watched::default();
-        assert!(!watched.is_dead(&worker, Some(&beat(7)), 1_000), "first sight proves nothing");
-        assert!(!watched.is_dead(&worker, Some(&beat(7)), 6_999));
-        assert!(watched.is_dead(&worker, Some(&beat(7)), 7_000));
-        assert!(!watched.is_dead(&worker, Some(&beat(8)), 7_001), "a new version begins a new lease");
-        assert!(!watched.is_dead(&worker, Some(&beat(8)), 13_000));
+    fn a_lease_holds_from_its_first_beat_until_the_last_has_run_out() {
+        let lease = lease();
+        NOW.set(1_000);
+        assert_eq!(lease.term(), None, "nothing was acknowledged yet");
+        NOW.set(1_200);
+        lease.extend(1_000);
+        let term = lease.term().expect("held");
+        assert_eq!(lease.left_ms(term), 5_800, "counted from before it was sent");
+        NOW.set(3_100);
+        lease.extend(3_000);
+        assert_eq!((lease.term(), lease.left_ms(term)), (Some(term), 5_900), "the same term goes on");
+        NOW.set(9_000);
+        assert_eq!((lease.term(), lease.left_ms(term)), (None, 0));
     }
 
     #[test]
-    fn a_lease_that_was_handed_back_is_free_at_once() {
-        let worker = WorkerId::parse("w-1").expect("well formed");
-        assert!(Watched::default().is_dead(&worker, Some(&beat(7).with("gone", true)), 0));
+    fn a_lease_that_ran_out_is_another_one_when_it_is_back() {
+        let lease = lease();
+        lease.extend(0);
+        let before = lease.term().expect("held");
+        // The process was stopped; its heartbeat is the first to wake.
+        NOW.set(60_000);
+        lease.extend(60_000);
+        let after = lease.term().expect("held again");
+        assert_ne!(before, after);
+        assert!(lease.holds(after));
+        assert!(!lease.holds(before), "what was known before the pause is not acted on");
+        assert_eq!(lease.left_ms(before), 0);
     }
 
     #[test]
-    fn a_missing_heartbeat_is_watched_like_any_other() {
-        let worker = WorkerId::parse("w-1").expect("well formed");
-        let mut watched = Watched::default();
-        assert!(!watched.is_dead(&worker, None, 0));
-        assert!(watched.is_dead(&worker, None, LEASE_MS));
+    fn a_beat_whose_answer_took_too_long_begins_a_new_term() {
+        let lease = lease();
+        lease.extend(0);
+        let before = lease.term().expect("held");
+        // Sent in time, acknowledged after the old one had run out: in between nothing was held.
+        NOW.set(LEASE_MS + 1);
+        lease.extend(LEASE_MS - 1);
+        assert!(!lease.holds(before));
+        assert!(lease.term().is_some());
     }
 }

@@ -21,5 +21,6 @@ pub mod migrations;
 pub mod ports;
 pub mod registry;
 pub mod store;
+pub mod watched;
 pub mod worker;
 pub mod world;

@@ -198,7 +198,7 @@ impl Migrations {
         match self.journal.append(&append, self.journal.worker(), epoch).await {
             Ok(()) => {
                 self.hub.wake(id);
-                self.worker.nudge();
+                self.worker.accepted(id);
             }
             // The same start, or a cancel, was faster.
             Err(AppendError::HeadMoved) => {}

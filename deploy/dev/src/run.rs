@@ -42,10 +42,16 @@ pub fn clock(path: &Path) -> Result<Scaled, RunError> {
 /// Starts and seeds a stack.
 pub async fn start(options: Options) -> Result<(Stack, Fleet), RunError> {
     let stack = Stack::start(options).await?;
+    let fleet = plant(&stack).await?;
+    Ok((stack, fleet))
+}
+
+/// Seeds a running stack; a second time changes nothing.
+pub async fn plant(stack: &Stack) -> Result<Fleet, RunError> {
     let fleet = seed::fleet(&Cloud::at(&stack.cloud_url)).await?;
     let now = clock(&stack.clock_file)?.now();
     seed::plant(&stack.describe(), &fleet, now.0).await?;
-    Ok((stack, fleet))
+    Ok(fleet)
 }
 
 /// The speed that a folder was begun with.

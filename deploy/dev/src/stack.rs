@@ -115,10 +115,19 @@ pub struct Stack {
 impl Stack {
     /// Starts all processes. Everything is kept in the options' folder, and found again there.
     pub async fn start(options: Options) -> Result<Self, StackError> {
+        let mut stack = Self::idle(options)?;
+        stack.restart(Process::Cloud, &[]).await?;
+        stack.restart(Process::Volume, &[]).await?;
+        stack.restart(Process::Subscription, &[]).await?;
+        Ok(stack)
+    }
+
+    /// The folders only: its processes are started one by one, by whoever puts something between them.
+    pub fn idle(options: Options) -> Result<Self, StackError> {
         for folder in [&options.data, &options.logs] {
             std::fs::create_dir_all(folder).map_err(io(format!("cannot make {}", folder.display())))?;
         }
-        let mut stack = Self {
+        Ok(Self {
             clock_file: options.data.join("clock.json"),
             options,
             children: BTreeMap::new(),
@@ -127,19 +136,15 @@ impl Stack {
             dynamodb_url: String::new(),
             volume_url: String::new(),
             subscription_url: String::new(),
-        };
-        stack.restart(Process::Cloud, &[]).await?;
-        stack.restart(Process::Volume, &[]).await?;
-        stack.restart(Process::Subscription, &[]).await?;
-        Ok(stack)
+        })
     }
 
     /// Starts a process, after killing the one that runs. `more` are further arguments (`--hold`).
     pub async fn restart(&mut self, process: Process, more: &[&str]) -> Result<(), StackError> {
         self.kill(process).await?;
-        let mut args = self.arguments(process);
+        let mut args = self.arguments(process, &self.cloud_url);
         args.extend(more.iter().map(|a| (*a).to_owned()));
-        let (child, line) = spawn(process, &args, &self.options.logs).await?;
+        let (child, line) = spawn(process, &args, &self.log(process)).await?;
         self.children.insert(process, child);
         let text = |key: &str| line.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         match process {
@@ -159,6 +164,21 @@ impl Stack {
         Ok(())
     }
 
+    /// Starts one more volume-svc over the same tables, which the caller owns; it reaches the simulated cloud at
+    /// `cloud_url`. Gives the child and where it listens.
+    pub async fn another_volume(
+        &self,
+        cloud_url: &str,
+        log: &Path,
+        more: &[&str],
+    ) -> Result<(Child, String), StackError> {
+        let mut args = self.arguments(Process::Volume, cloud_url);
+        args.extend(more.iter().map(|a| (*a).to_owned()));
+        let (child, line) = spawn(Process::Volume, &args, log).await?;
+        let listening = line.get("listening").and_then(Value::as_str).unwrap_or_default();
+        Ok((child, listening.to_owned()))
+    }
+
     /// Kills a process with SIGKILL and waits until it is gone.
     pub async fn kill(&mut self, process: Process) -> Result<(), StackError> {
         if let Some(mut child) = self.children.remove(&process) {
@@ -174,7 +194,7 @@ impl Stack {
 
     /// The log of a process: all its starts, one after another.
     pub fn log(&self, process: Process) -> PathBuf {
-        log_path(&self.options.logs, process)
+        self.options.logs.join(format!("{}.log", process.name()))
     }
 
     /// Waits until one of the processes ends by itself.
@@ -216,7 +236,7 @@ impl Stack {
         }
     }
 
-    fn arguments(&self, process: Process) -> Vec<String> {
+    fn arguments(&self, process: Process, cloud_url: &str) -> Vec<String> {
         let data = &self.options.data;
         let path = |p: &Path| p.display().to_string();
         let listen = |what: &str| self.listens.get(what).cloned().unwrap_or_else(|| "127.0.0.1:0".to_owned());
@@ -240,14 +260,14 @@ impl Stack {
                 "--listen".into(),
                 listen(process.name()),
                 "--aws-endpoint-url".into(),
-                self.cloud_url.clone(),
+                cloud_url.into(),
                 "--dynamodb-endpoint-url".into(),
                 self.dynamodb_url.clone(),
                 "--create-tables".into(),
                 "--agent-api-key".into(),
                 AGENT_KEY.into(),
                 "--agent-url-template".into(),
-                format!("{}/agents/{{instance_id}}", self.cloud_url),
+                format!("{cloud_url}/agents/{{instance_id}}"),
                 "--clock-file".into(),
                 path(&self.clock_file),
             ],
@@ -279,10 +299,6 @@ fn address(url: &str) -> String {
     url.trim_start_matches("http://").trim_end_matches('/').to_owned()
 }
 
-fn log_path(logs: &Path, process: Process) -> PathBuf {
-    logs.join(format!("{}.log", process.name()))
-}
-
 /// The binary beside this one: all of the stack come from one build.
 fn binary(process: Process) -> Result<PathBuf, StackError> {
     let me = std::env::current_exe().map_err(io("cannot tell where this program is"))?;
@@ -292,12 +308,11 @@ fn binary(process: Process) -> Result<PathBuf, StackError> {
     found.ok_or_else(|| StackError::NotBuilt(me.with_file_name(process.name())))
 }
 
-async fn spawn(process: Process, args: &[String], logs: &Path) -> Result<(Child, Value), StackError> {
-    let log = log_path(logs, process);
+async fn spawn(process: Process, args: &[String], log: &Path) -> Result<(Child, Value), StackError> {
     let file = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
-        .open(&log)
+        .open(log)
         .map_err(io(format!("cannot write {}", log.display())))?;
     let mut child = Command::new(binary(process)?)
         .args(args)
@@ -308,7 +323,7 @@ async fn spawn(process: Process, args: &[String], logs: &Path) -> Result<(Child,
         .kill_on_drop(true)
         .spawn()
         .map_err(io(format!("cannot start {}", process.name())))?;
-    let failed = |why: String| StackError::Start { name: process.name(), why, log: log.clone() };
+    let failed = |why: String| StackError::Start { name: process.name(), why, log: log.to_owned() };
     let stdout = child.stdout.take().ok_or_else(|| failed("it has no stdout".to_owned()))?;
     let mut lines = BufReader::new(stdout).lines();
     let line = match tokio::time::timeout(START, lines.next_line()).await {

@@ -22,7 +22,7 @@ use volume_svc::registry::{NewGraph, NewInstance, NewVolume, Registry};
 use volume_svc::store::memory::Memory;
 
 /// When simulated time begins: 2026-01-01T00:00:00Z.
-const ORIGIN_MS: i64 = 1_767_225_600_000;
+pub const ORIGIN_MS: i64 = 1_767_225_600_000;
 
 /// Between two looks of `until`: short enough to meet every stage.
 const LOOK_EVERY_MS: i64 = 20;
@@ -76,10 +76,15 @@ impl Rig {
 
     /// The same with another temper of the cloud.
     pub async fn with(config: Config, seed: u64, settings: Settings) -> Arc<Self> {
-        let clock: Arc<dyn Clock> = Arc::new(Virtual::starting_at(ORIGIN_MS));
         let mut sim = Sim::new(config, seed);
         sim.advance(u64::try_from(ORIGIN_MS).unwrap_or(0));
         let fleet = seed::plant(&mut sim).expect("an empty cloud takes the fleet");
+        Self::over(sim, fleet, settings).await
+    }
+
+    /// Over a cloud that was filled by somebody else, and what is in it.
+    pub async fn over(sim: Sim, fleet: Fleet, settings: Settings) -> Arc<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(Virtual::starting_at(ORIGIN_MS));
         let rig = Self {
             cloud: Cloud::new(sim, Arc::clone(&clock)),
             clock,

@@ -303,6 +303,18 @@ pub enum Op {
         /// Attributes to remove.
         remove: Vec<String>,
     },
+    /// As `Upsert`, and adds to a number, which counts as 0 where there is none: of many who do it at once none has to
+    /// have seen the others. For counters that are shared.
+    Count {
+        /// The number.
+        name: String,
+        /// What is added; below 0 is taken away.
+        by: i64,
+        /// Attributes to set.
+        set: Item,
+        /// Attributes to remove.
+        remove: Vec<String>,
+    },
     /// Changes nothing; only the conditions count.
     Check,
 }
@@ -332,6 +344,11 @@ impl Write {
     /// Updates an item, or creates it.
     pub fn upsert(key: Key, set: Item, remove: &[&str], conds: Vec<Cond>) -> Self {
         Self { key, op: Op::Upsert { set, remove: owned(remove) }, conds }
+    }
+
+    /// Adds to a number of an item, and sets and removes attributes; creates the item if need be.
+    pub fn count(key: Key, (name, by): (&str, i64), set: Item, remove: &[&str], conds: Vec<Cond>) -> Self {
+        Self { key, op: Op::Count { name: name.to_owned(), by, set, remove: owned(remove) }, conds }
     }
 
     /// Checks an item.

@@ -13,6 +13,7 @@ use super::schema;
 use crate::ports::store::{Page, PageKey, Store, StoreError, TransactError};
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, TransactWriteItem};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use volume_core::item::{Index, Item, Key, Table, Write};
@@ -87,6 +88,11 @@ impl DynamoDb {
     }
 }
 
+/// The writes of a transaction as DynamoDB's own items, for whoever sends them without a store around them.
+pub fn transact_items(names: &Names, writes: Vec<Write>) -> Result<Vec<TransactWriteItem>, BuildError> {
+    writes.into_iter().map(|write| expression::transact_item(names, write)).collect()
+}
+
 fn unanswered(request: &HashMap<String, KeysAndAttributes>) -> usize {
     request.values().map(|asked| asked.keys().len()).sum()
 }
@@ -95,9 +101,7 @@ fn unanswered(request: &HashMap<String, KeysAndAttributes>) -> usize {
 impl Store for DynamoDb {
     async fn transact(&self, token: &str, writes: Vec<Write>) -> Result<(), TransactError> {
         schema::check(token, &writes).map_err(|e| TransactError::Invalid(e.into()))?;
-        let build = |write| expression::transact_item(&self.names, write);
-        let items = writes.into_iter().map(build).collect::<Result<Vec<TransactWriteItem>, _>>();
-        let items = items.map_err(|e| TransactError::Invalid(e.into()))?;
+        let items = transact_items(&self.names, writes).map_err(|e| TransactError::Invalid(e.into()))?;
         let request = self.writes.transact_write_items().client_request_token(token).set_transact_items(Some(items));
         request.send().await.map(drop).map_err(errors::transact)
     }

@@ -177,6 +177,15 @@ impl State {
                 }
                 item
             }
+            Op::Count { name, by, set, remove } => {
+                let mut item = old.clone().unwrap_or_default();
+                let sum = item.n(name).unwrap_or(0).saturating_add(*by);
+                item.0.extend(set.0.clone());
+                for gone in remove {
+                    item.0.remove(gone);
+                }
+                item.with(name, sum)
+            }
         };
         let new = schema::keyed(&write.key, new);
         for index in Index::ALL.into_iter().filter(|index| index.table() == write.key.table) {

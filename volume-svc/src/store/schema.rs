@@ -157,25 +157,32 @@ fn write_faults(write: &Write) -> Vec<String> {
             faults.extend(attribute_faults(table, item));
         }
         Op::Update { set, remove } | Op::Upsert { set, remove } => {
-            if set.0.is_empty() && remove.is_empty() {
-                faults.push("changes nothing; that is a check".to_owned());
-            }
-            for (name, _) in &keys {
-                if set.0.contains_key(*name) || remove.iter().any(|r| r == name) {
-                    faults.push(format!("changes the key attribute {name}"));
-                }
-            }
-            let mut removed = BTreeSet::new();
-            for name in remove {
-                if set.0.contains_key(name) || !removed.insert(name) {
-                    faults.push(format!("names {name} twice"));
-                }
-            }
-            faults.extend(attribute_faults(table, set));
+            faults.extend(change_faults(&write.key, set, remove, None));
         }
+        Op::Count { name, set, remove, .. } => faults.extend(change_faults(&write.key, set, remove, Some(name))),
         Op::Check if write.conds.is_empty() => faults.push("checks nothing".to_owned()),
         Op::Check => {}
     }
+    faults
+}
+
+fn change_faults(key: &Key, set: &Item, remove: &[String], counted: Option<&String>) -> Vec<String> {
+    let mut faults = Vec::new();
+    if set.0.is_empty() && remove.is_empty() && counted.is_none() {
+        faults.push("changes nothing; that is a check".to_owned());
+    }
+    for (name, _) in key_attributes(key) {
+        if set.0.contains_key(name) || remove.iter().chain(counted).any(|other| other == name) {
+            faults.push(format!("changes the key attribute {name}"));
+        }
+    }
+    let mut named = BTreeSet::new();
+    for name in remove.iter().chain(counted) {
+        if set.0.contains_key(name) || !named.insert(name) {
+            faults.push(format!("names {name} twice"));
+        }
+    }
+    faults.extend(attribute_faults(key.table, set));
     faults
 }
 

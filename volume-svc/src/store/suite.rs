@@ -34,6 +34,7 @@ macro_rules! store_suite {
             a_refused_token_may_be_used_again,
             a_race_for_one_lock_has_one_winner,
             no_increment_is_lost_in_a_race,
+            counting_needs_no_sight_of_the_others,
             malformed_transactions_change_nothing,
             a_hundred_writes_are_one_transaction,
             many_items_come_in_the_order_of_their_keys,

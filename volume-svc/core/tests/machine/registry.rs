@@ -42,14 +42,14 @@ fn to<'a>(writes: &'a [Write], key: &Key) -> &'a Write {
 
 fn set(write: &Write) -> &Item {
     match &write.op {
-        Op::Put(set) | Op::Update { set, .. } | Op::Upsert { set, .. } => set,
+        Op::Put(set) | Op::Update { set, .. } | Op::Upsert { set, .. } | Op::Count { set, .. } => set,
         Op::Check => panic!("only a check"),
     }
 }
 
 fn removed(write: &Write) -> &[String] {
     match &write.op {
-        Op::Update { remove, .. } | Op::Upsert { remove, .. } => remove,
+        Op::Update { remove, .. } | Op::Upsert { remove, .. } | Op::Count { remove, .. } => remove,
         Op::Put(_) | Op::Check => &[],
     }
 }

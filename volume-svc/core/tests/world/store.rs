@@ -146,6 +146,8 @@ impl Store {
                 }
             }
             Op::Check => {}
+            // Only the permits are, and the journal adds those.
+            Op::Count { .. } => panic!("the rows of a fact are not counted: {:?}", write.key),
         }
     }
 }
@@ -172,6 +174,7 @@ pub fn shape(append: &Append, writes: &[Write]) {
         if matches!(write.op, Op::Put(_)) {
             panic!("a row is put only by its own RPC: {:?}", write.key);
         }
+        assert!(!matches!(write.op, Op::Count { .. }), "only permits are counted: {:?}", write.key);
         if registry && matches!(write.op, Op::Upsert { .. }) {
             let of = |m: &Migration| [m.launched.clone(), m.home_launched.clone()];
             let known = of(&append.before).into_iter().chain(of(&append.after));

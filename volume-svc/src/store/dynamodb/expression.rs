@@ -58,12 +58,14 @@ impl Placeholders {
         (!texts.is_empty()).then(|| texts.join(" AND "))
     }
 
-    fn update(&mut self, set: Item, remove: &[String]) -> String {
+    fn update(&mut self, Change { set, remove, add }: Change) -> String {
         let sets: Vec<String> =
             set.0.into_iter().map(|(name, value)| format!("{} = {}", self.name(&name), self.value(value))).collect();
         let removes: Vec<String> = remove.iter().map(|name| self.name(name)).collect();
         let clause = |verb: &str, parts: &[String]| (!parts.is_empty()).then(|| format!("{verb} {}", parts.join(", ")));
-        let clauses = [clause("SET", &sets), clause("REMOVE", &removes)];
+        let adds: Vec<String> =
+            add.into_iter().map(|(name, by)| format!("{} {}", self.name(&name), self.value(Value::N(by)))).collect();
+        let clauses = [clause("SET", &sets), clause("REMOVE", &removes), clause("ADD", &adds)];
         clauses.into_iter().flatten().collect::<Vec<_>>().join(" ")
     }
 
@@ -71,6 +73,15 @@ impl Placeholders {
     fn into_maps(self) -> (Option<NameMap>, Option<ValueMap>) {
         ((!self.names.is_empty()).then_some(self.names), (!self.values.is_empty()).then_some(self.values))
     }
+}
+
+/// What an update does to its item.
+#[derive(Debug)]
+struct Change {
+    set: Item,
+    remove: Vec<String>,
+    /// A number and what is added to it; DynamoDB's `ADD` takes an absent one for 0.
+    add: Option<(String, i64)>,
 }
 
 /// One write of a transaction; it asks for the old item should its condition fail.
@@ -81,9 +92,12 @@ pub(super) fn transact_item(names: &Names, write: Write) -> Result<TransactWrite
         Op::Put(put) => item.put(put_of(names, &key, put, conds)?),
         Op::Update { set, remove } => {
             conds.push(Cond::Exists);
-            item.update(update_of(names, &key, set, &remove, conds)?)
+            item.update(update_of(names, &key, Change { set, remove, add: None }, conds)?)
         }
-        Op::Upsert { set, remove } => item.update(update_of(names, &key, set, &remove, conds)?),
+        Op::Upsert { set, remove } => item.update(update_of(names, &key, Change { set, remove, add: None }, conds)?),
+        Op::Count { name, by, set, remove } => {
+            item.update(update_of(names, &key, Change { set, remove, add: Some((name, by)) }, conds)?)
+        }
         Op::Check => item.condition_check(check_of(names, &key, conds)?),
     };
     Ok(item.build())
@@ -103,9 +117,9 @@ fn put_of(names: &Names, key: &Key, item: Item, conds: Vec<Cond>) -> Result<Put,
         .build()
 }
 
-fn update_of(names: &Names, key: &Key, set: Item, remove: &[String], conds: Vec<Cond>) -> Result<Update, BuildError> {
+fn update_of(names: &Names, key: &Key, change: Change, conds: Vec<Cond>) -> Result<Update, BuildError> {
     let mut placeholders = Placeholders::default();
-    let update = placeholders.update(set, remove);
+    let update = placeholders.update(change);
     let condition = placeholders.conditions(key.table, conds);
     let (attributes, values) = placeholders.into_maps();
     Update::builder()

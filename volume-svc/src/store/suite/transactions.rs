@@ -256,6 +256,39 @@ pub async fn no_increment_is_lost_in_a_race(store: AnyStore) -> CaseResult {
     Ok(())
 }
 
+/// A number is added to without being read, from nothing on and below a limit, with an attribute for each who adds.
+pub async fn counting_needs_no_sight_of_the_others(store: AnyStore) -> CaseResult {
+    let key = lock("PERMIT#counted");
+    let mut tasks = Vec::new();
+    for task in 0..16 {
+        let (store, key) = (Arc::clone(&store), key.clone());
+        tasks.push(tokio::spawn(async move {
+            let below = vec![Cond::AbsentOrBelow("n".to_owned(), 10)];
+            let add = Write::count(key, ("n", 1), item(&format!("holder#{task}"), true), &[], below);
+            match transact(&store, &format!("count-{task}"), vec![add]).await {
+                Ok(()) => Ok(1),
+                Err(TransactError::Refused(_)) => Ok(0),
+                Err(other) => Err(Source::from(other)),
+            }
+        }));
+    }
+    let mut added = 0;
+    for task in tasks {
+        added += task.await??;
+    }
+    assert_eq!(added, 10, "the limit is reached and not passed");
+    let full = store.get(&key).await?.ok_or("there is an item")?;
+    let holders: Vec<String> = full.0.keys().filter(|name| name.starts_with("holder#")).cloned().collect();
+    assert_eq!((full.n("n"), holders.len()), (Some(10), 10));
+    let give = Write::count(key.clone(), ("n", -1), Item::default(), &[&holders[0]], vec![]);
+    store.transact("give", vec![give]).await?;
+    let less = store.get(&key).await?.ok_or("there is an item")?;
+    assert_eq!((less.n("n"), less.0.contains_key(&holders[0])), (Some(9), false));
+    let twice = Write::count(key.clone(), ("n", 1), item("n", 1), &[], vec![]);
+    assert!(matches!(store.transact("twice", vec![twice]).await, Err(TransactError::Invalid(_))));
+    Ok(())
+}
+
 /// Faults of ours are told apart from refusals, and nothing is applied.
 pub async fn malformed_transactions_change_nothing(store: AnyStore) -> CaseResult {
     let good = set(lock("good"), item("n", 1));

@@ -1,0 +1,182 @@
+//! How many Describe calls whole changes ask of EC2 and Auto Scaling, by the simulated cloud's own ledger, in virtual time:
+//! as many changes at once as are asked for, in one process, all permits theirs.
+
+use super::life::LifeError;
+use super::ratio;
+use super::tables::{Fault, settings};
+use cloud_sim::api::control::ReadLedger;
+use cloud_sim::fleet::{GraphSpec, GroupSpec, VolumeSpec};
+use cloud_sim::seed::{DEVICE, Fleet, FleetGraph, FleetGroup, FleetInstance, FleetVolume, GraphKind, Wanted};
+use cloud_sim::{Config, Sim};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tiershift_core::catalogue::Catalogue;
+use tiershift_tests::world::fuse::Fuse;
+use tiershift_tests::world::process::Process;
+use tiershift_tests::world::rig::{ORIGIN_MS, Rig};
+use tiershift_tests::world::subscriber::FINGERPRINT;
+use tokio::task::JoinSet;
+use volume_core::settings::Settings;
+use volume_core::view::Status;
+
+/// Between two looks at the ledger, which keeps 100,000 calls, in virtual time.
+const READ_EVERY: Duration = Duration::from_millis(200);
+
+/// Between two looks of the other service at a journal, in virtual time.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The zone that everything lies in.
+const ZONE: &str = "us-east-1b";
+
+/// Moves `count` graphs at once, and counts.
+pub fn measure(count: usize) -> Result<Value, Fault> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .map_err(LifeError::Runtime)?;
+    let begun = Instant::now();
+    let (moved, describes) = runtime.block_on(move_all(count))?;
+    let counted = u32::try_from(describes.values().sum::<u64>())?;
+    Ok(json!({
+        "migrations": count,
+        "moved": moved,
+        "describe_calls": counted,
+        "per_migration": ratio(f64::from(counted), f64::from(u32::try_from(count)?)),
+        "by_action": describes,
+        "took_real_s": ratio(begun.elapsed().as_secs_f64(), 1.0),
+    }))
+}
+
+async fn move_all(count: usize) -> Result<(usize, BTreeMap<String, u64>), Fault> {
+    let (sim, fleet) = plant(count)?;
+    let settings = Settings { soak_ms: 60_000, ..settings() };
+    let rig = Rig::over(sim, fleet, settings).await;
+    let process = Process::start(&rig, Fuse::endless());
+    let mut describes: BTreeMap<String, u64> = BTreeMap::new();
+    let mut seen = 0;
+    let mut changes = JoinSet::new();
+    for number in 1..=count {
+        let (rig, service, id) = (Arc::clone(&rig), process.migrations.clone(), rig.change_id());
+        let wish = rig.wish(&format!("crowd-{number}"), "ladybug-large");
+        changes.spawn(async move {
+            let started = service.start(&id, &wish, "user_ada", FINGERPRINT).await;
+            started.map_err(|fault| Fault::from(format!("not started: {:?}", fault.error())))?;
+            loop {
+                let head = rig.head(&id).await;
+                if head.done_at.is_some() || head.view.status == Status::Stuck {
+                    return Ok::<_, Fault>(head.view.status == Status::Succeeded);
+                }
+                if let (Some(gate), false) = (head.view.gate_id, head.view.gate_confirmed) {
+                    let _told = service.confirm_gate(&id, gate, 1).await;
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        });
+    }
+    let mut moved = 0;
+    loop {
+        let page = rig.cloud.at_once(ReadLedger { after_seq: seen, limit: 0 });
+        for call in &page.entries {
+            seen = call.seq;
+            if call.action.starts_with("Describe") {
+                *describes.entry(call.action.clone()).or_default() += 1;
+            }
+        }
+        tokio::select! {
+            biased;
+            ended = changes.join_next() => match ended {
+                Some(ended) => moved += usize::from(ended??),
+                None => return Ok((moved, describes)),
+            },
+            () = tokio::time::sleep(READ_EVERY) => {}
+        }
+    }
+}
+
+/// A cloud with so many small graphs, each alone on its volume and instance, and room for as many large instances.
+fn plant(count: usize) -> Result<(Sim, Fleet), Fault> {
+    let mut sim = Sim::new(Config::default(), 1);
+    sim.advance(u64::try_from(ORIGIN_MS)?);
+    let catalogue = Catalogue::default();
+    let tiers = &catalogue.tiers()[..2];
+    let types: Vec<&str> = tiers.iter().map(|tier| tier.instance_type.as_str()).collect();
+    sim.add_zone(ZONE, "use1-az2", &types);
+    let mut fleet = Fleet {
+        organisations: Vec::new(),
+        groups: Vec::new(),
+        instances: Vec::new(),
+        volumes: Vec::new(),
+        graphs: Vec::new(),
+    };
+    for tier in tiers {
+        let group = FleetGroup {
+            name: tier.group("dev")?.into(),
+            tier: tier.name.to_string(),
+            instance_type: tier.instance_type.clone(),
+            availability_zones: vec![ZONE.to_owned()],
+        };
+        sim.add_group(GroupSpec {
+            name: group.name.clone(),
+            instance_type: group.instance_type.clone(),
+            zones: group.availability_zones.clone(),
+            max_size: u32::try_from(count)? * 2,
+            tags: BTreeMap::default(),
+            build: None,
+        })?;
+        fleet.groups.push(group);
+    }
+    for number in 1..=count {
+        one(&mut sim, &mut fleet, number)?;
+    }
+    Ok((sim, fleet))
+}
+
+fn one(sim: &mut Sim, fleet: &mut Fleet, number: usize) -> Result<(), Fault> {
+    let group = &fleet.groups[0];
+    let instance_id = sim.add_instance(&group.name, ZONE)?;
+    let zone = ZONE.to_owned();
+    let spec = VolumeSpec { zone: zone.clone(), size_gib: 20, tags: BTreeMap::default(), snapshotted: false };
+    let volume_id = sim.add_volume(spec)?;
+    sim.serve(&instance_id, &volume_id, DEVICE)?;
+    let graph_id = sim.new_graph_id();
+    let bytes = 4 << 30;
+    let spec = GraphSpec { nodes: 1_000, relationships: 2_000, bytes, readers: 1, writers: 1, ..GraphSpec::default() };
+    sim.add_graph(&volume_id, &graph_id, spec)?;
+    fleet.instances.push(FleetInstance {
+        instance_id: instance_id.clone(),
+        group_name: group.name.clone(),
+        tier: group.tier.clone(),
+        instance_type: group.instance_type.clone(),
+        availability_zone: zone.clone(),
+        private_ip: sim.private_ip(&instance_id).unwrap_or_default(),
+        volume_id: Some(volume_id.clone()),
+    });
+    fleet.volumes.push(FleetVolume {
+        volume_id: volume_id.clone(),
+        instance_id: instance_id.clone(),
+        device: DEVICE.to_owned(),
+        tier: group.tier.clone(),
+        availability_zone: zone,
+        size_gib: 20,
+        fs_uuid: sim.fs_uuid(&volume_id).unwrap_or_default(),
+        graph_ids: vec![graph_id.clone()],
+    });
+    fleet.graphs.push(FleetGraph {
+        graph_id,
+        name: format!("crowd-{number}"),
+        story: String::new(),
+        organisation_id: String::new(),
+        owner_user_id: String::new(),
+        tier: group.tier.clone(),
+        kind: GraphKind::Entity,
+        subgraphs: Vec::new(),
+        used_bytes: bytes,
+        volume_id,
+        instance_id,
+        subscription: Wanted::Active,
+    });
+    Ok(())
+}
