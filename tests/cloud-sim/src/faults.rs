@@ -46,6 +46,28 @@ pub enum Fault {
     /// Describe calls show the state before the last change if that is less than 30 s old. Without a count every second
     /// one does, by lot.
     StaleReads,
+    /// The volume manager function is the old one: no operation id, no expected holder, no last moment, no `describe`.
+    FunctionIsOld,
+    /// The function does what it is asked for and ends in the middle: `FunctionError`.
+    FunctionCrashes {
+        /// The function's action: `detach_volume` and so on.
+        action: String,
+    },
+    /// The function does what it is asked for and says `statusCode` 500.
+    FunctionFails {
+        /// The function's action: `detach_volume` and so on.
+        action: String,
+    },
+    /// The call to the function gets no answer, and the function runs 20 s later.
+    FunctionRunsLate {
+        /// The function's action: `detach_volume` and so on.
+        action: String,
+    },
+    /// The function runs once more a minute later, by itself.
+    FunctionRunsTwice {
+        /// The function's action: `detach_volume` and so on.
+        action: String,
+    },
 }
 
 impl Fault {
@@ -62,6 +84,11 @@ impl Fault {
             ("stuck_attach", None),
             ("instance_dead", Some("instance_id")),
             ("stale_reads", None),
+            ("function_is_old", None),
+            ("function_crashes", Some("action")),
+            ("function_fails", Some("action")),
+            ("function_runs_late", Some("action")),
+            ("function_runs_twice", Some("action")),
         ]
     }
 }

@@ -14,11 +14,13 @@ pub mod faults;
 pub mod fleet;
 mod host;
 mod ids;
+pub mod lambda;
 mod ledger;
 pub mod seed;
 #[cfg(feature = "server")]
 pub mod server;
 pub mod sim;
+mod sns;
 pub mod timing;
 mod writes;
 
