@@ -80,6 +80,7 @@ impl Worker {
             match self.mine(&id, watched).await {
                 Ok(true) => self.spawn(id, tasks, stop),
                 Ok(false) => {}
+                Err(ReadError::Corrupt { why, .. }) => self.drivers.unreadable(&id, &why).await,
                 Err(error) => tracing::warn!(migration = %id, %error, "a migration could not be looked at"),
             }
         }

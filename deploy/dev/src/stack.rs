@@ -23,6 +23,9 @@ pub const DEV_CALLER: &str = "dev-operator;operator";
 /// The key id that the simulated cloud expects in signatures.
 const ACCESS_KEY_ID: &str = "dev";
 
+/// The simulated cloud's topic for alerts.
+const ALERTS_TOPIC: &str = "arn:aws:sns:us-east-1:000000000000:tiershift-dev-alerts";
+
 /// Key of the agents.
 const AGENT_KEY: &str = "dev-agent-key";
 
@@ -248,6 +251,8 @@ impl Stack {
                 AGENT_KEY.into(),
                 "--agent-url-template".into(),
                 format!("{}/agents/{{instance_id}}", self.cloud_url),
+                "--alerts-topic-arn".into(),
+                ALERTS_TOPIC.into(),
                 "--clock-file".into(),
                 path(&self.clock_file),
             ],
