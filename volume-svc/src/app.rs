@@ -1,10 +1,12 @@
 //! The one place that names ports and their implementations: builds the service, serves it, shuts it down.
 
 use crate::adapters::agent::HttpAgent;
+use crate::adapters::aws::sns::Topic;
 use crate::adapters::aws::{Attempts, Aws, Identity, Settings as AwsSettings};
 use crate::adapters::describe::Describer;
-use crate::alerts;
-use crate::config::Args;
+use crate::adapters::direct::Direct;
+use crate::alerts::{Alerts, Desk, Log};
+use crate::config::{Args, VolumeOps};
 use crate::driver::Drivers;
 use crate::grpc::{Fleet, MigrationHandlers, Volumes};
 use crate::hold::Hold;
@@ -14,6 +16,7 @@ use crate::lease::Lease;
 use crate::migrations::Migrations;
 use crate::ports::cloud::Ec2Api;
 use crate::ports::store::Store;
+use crate::ports::volume_ops;
 use crate::registry::Registry;
 use crate::store::dynamodb::{Names, tables};
 use crate::worker::Worker;
@@ -68,6 +71,8 @@ pub struct App {
     lease: Arc<Lease>,
     store: Arc<dyn Store>,
     me: WorkerId,
+    /// None without a topic: then alerts are in the log only.
+    desk: Option<Arc<Desk>>,
     /// Ends the watches, then the server.
     watches: CancellationToken,
 }
@@ -114,7 +119,7 @@ pub async fn build(args: &Args) -> Result<App, StartError> {
         return Err(StartError::Config(faults));
     }
     let clock: Arc<dyn Clock> = Arc::new(clock(args)?);
-    let settings = settings(args)?;
+    let mut settings = settings(args)?;
     let aws = Aws::load(&AwsSettings {
         region: args.region.clone(),
         endpoint_url: args.aws_endpoint_url.clone(),
@@ -128,17 +133,35 @@ pub async fn build(args: &Args) -> Result<App, StartError> {
         let client = aws.dynamodb_client(Attempts::Several);
         tables::create(&client, &names).await.map_err(|e| StartError::Tables(e.into()))?;
     }
+    let ec2: Arc<dyn Ec2Api> = Arc::new(aws.ec2());
+    let ops: Arc<dyn volume_ops::VolumeOps> = match args.volume_ops {
+        VolumeOps::Ec2 => Arc::new(Direct::over(Arc::clone(&ec2))),
+        VolumeOps::Lambda => {
+            let limit = Duration::from_secs(args.volume_function_timeout_s);
+            settings.late_call_ms = i64::try_from(limit.as_millis()).unwrap_or(i64::MAX);
+            let function = args.volume_function_name.as_deref().unwrap_or_default();
+            Arc::new(aws.lambda(function, limit).map_err(|e| StartError::Config(e.0))?)
+        }
+    };
     let store: Arc<dyn Store> = Arc::new(aws.dynamodb(names));
     let me = worker_id()?;
     let journal = Journal::new(Arc::clone(&store), Arc::clone(&clock), me.clone(), settings.clone());
-    let ec2: Arc<dyn Ec2Api> = Arc::new(aws.ec2());
+    let topic = args.alerts_topic_arn.as_deref().map(Topic::parse).transpose();
+    let topic = topic.map_err(|e| StartError::Config(vec![format!("--alerts-topic-arn {e}")]))?;
+    let desk = topic.map(|topic| Desk::start(Arc::new(aws.sns(topic, &args.environment)), Arc::clone(&store)));
+    let alerts: Arc<dyn Alerts> = match &desk {
+        Some(desk) => desk.clone(),
+        None => Arc::new(Log::default()),
+    };
     let key = args.agent_api_key.clone().unwrap_or_else(|| DEV_AGENT_KEY.to_owned());
     let agents = HttpAgent::new(&key).map_err(|e| StartError::Config(vec![format!("--agent-api-key: {e}")]))?;
     let world = World {
         describer: Describer::start(&ec2, &clock, DESCRIBE_WINDOW_MS),
         ec2,
+        ops,
         autoscaling: Arc::new(aws.autoscaling()),
         agents: Arc::new(agents),
+        alerts: Arc::clone(&alerts),
         journal: journal.clone(),
         clock: Arc::clone(&clock),
         agent_url_template: args.agent_url_template.clone(),
@@ -154,7 +177,7 @@ pub async fn build(args: &Args) -> Result<App, StartError> {
         hub: Arc::clone(&hub),
         lease: Arc::clone(&lease),
         hold: hold(args)?,
-        alerts: Arc::new(alerts::Log),
+        alerts,
     };
     let worker = Worker::new(Arc::new(drivers));
     let migrations = Migrations {
@@ -178,7 +201,7 @@ pub async fn build(args: &Args) -> Result<App, StartError> {
         .add(FleetServiceServer::new(Fleet { registry }))
         .bind()
         .await?;
-    Ok(App { server, worker, lease, store, me, watches })
+    Ok(App { server, worker, lease, store, me, desk, watches })
 }
 
 impl App {
@@ -189,7 +212,7 @@ impl App {
 
     /// Serves until `stop`, then shuts down in phases, each with its deadline.
     pub async fn run(self, stop: CancellationToken) -> Result<(), StartError> {
-        let Self { server, worker, lease, store, me, watches } = self;
+        let Self { server, worker, lease, store, me, desk, watches } = self;
         let health = server.health();
         let drivers_stop = CancellationToken::new();
         let lease_stop = CancellationToken::new();
@@ -210,6 +233,11 @@ impl App {
                 drivers_stop.cancel();
                 let _ended = driving.await;
                 stopped.cancel();
+            })
+            .then("alerts", Duration::from_secs(5), async move {
+                if let Some(desk) = desk {
+                    desk.finish().await;
+                }
             })
             // Last of all, and only once no driver is in a call: until then nobody may think this process dead. One that
             // was left behind in a call takes the lease with it, which runs out by itself.

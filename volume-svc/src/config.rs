@@ -1,10 +1,20 @@
 //! The command line of `volume-svc`: what it listens on, where AWS is, what it calls itself. Every fault is said at
 //! once, and a start that cannot work does not start (R19).
 
-use clap::Parser;
+use crate::adapters::aws::sns::Topic;
+use clap::{Parser, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use tiershift_common::telemetry;
+
+/// Who makes the calls that move a volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum VolumeOps {
+    /// This service, by EC2
+    Ec2,
+    /// The volume manager function, by Lambda
+    Lambda,
+}
 
 /// volume-svc: EBS volumes, fleets and migrations.
 ///
@@ -29,12 +39,24 @@ pub struct Args {
     /// AWS region
     #[arg(long, env = "AWS_REGION", default_value = "us-east-1")]
     pub region: String,
-    /// Instead of AWS's EC2 and Auto Scaling: a simulator
+    /// Instead of AWS's own services but DynamoDB: a simulator
     #[arg(long)]
     pub aws_endpoint_url: Option<String>,
     /// Instead of AWS's DynamoDB: an embedded server
     #[arg(long)]
     pub dynamodb_endpoint_url: Option<String>,
+    /// Who makes the calls that move a volume: snapshot, detach and attach
+    #[arg(long, env = "TIERSHIFT_VOLUME_OPS", value_enum, default_value = "ec2")]
+    pub volume_ops: VolumeOps,
+    /// With --volume-ops lambda: the volume manager function, by its name or ARN
+    #[arg(long, env = "TIERSHIFT_VOLUME_FUNCTION_NAME")]
+    pub volume_function_name: Option<String>,
+    /// With --volume-ops lambda: the function's own time limit in seconds, 40 to 900; no smaller than the true one
+    #[arg(long, env = "TIERSHIFT_VOLUME_FUNCTION_TIMEOUT_S", default_value_t = 900)]
+    pub volume_function_timeout_s: u64,
+    /// SNS topic that alerts are published to, by its ARN; without one they are in the log only
+    #[arg(long, env = "TIERSHIFT_ALERTS_TOPIC_ARN")]
+    pub alerts_topic_arn: Option<String>,
     /// Create missing tables at the start (development; production makes them by CloudFormation)
     #[arg(long)]
     pub create_tables: bool,
@@ -92,6 +114,24 @@ impl Args {
         if self.agent_url_template.as_ref().is_some_and(|t| !t.contains("{instance_id}")) {
             faults.push("--agent-url-template must contain {instance_id}".to_owned());
         }
+        let function = self.volume_function_name.as_deref().unwrap_or("");
+        if self.volume_ops == VolumeOps::Lambda && function.is_empty() {
+            faults.push(
+                "--volume-ops lambda needs --volume-function-name (or TIERSHIFT_VOLUME_FUNCTION_NAME): the name or ARN of \
+                 the volume manager function"
+                    .to_owned(),
+            );
+        }
+        if self.volume_ops == VolumeOps::Ec2 && !function.is_empty() {
+            faults.push("--volume-function-name needs --volume-ops lambda: nobody would call it".to_owned());
+        }
+        // A call begins within 30 s and calls EC2 within 10 s: whoever waits for the limit has waited for both.
+        if !(40..=900).contains(&self.volume_function_timeout_s) {
+            faults.push("--volume-function-timeout-s must be 40 to 900".to_owned());
+        }
+        if let Some(Err(bad)) = self.alerts_topic_arn.as_deref().map(Topic::parse) {
+            faults.push(format!("--alerts-topic-arn {bad}"));
+        }
         faults
     }
 }
@@ -116,7 +156,13 @@ mod tests {
             "http://x",
             "--environment",
             "Prod",
+            "--alerts-topic-arn",
+            "alerts",
+            "--volume-ops",
+            "lambda",
+            "--volume-function-timeout-s",
+            "20",
         ]);
-        assert_eq!(args.faults().len(), 4, "{:?}", args.faults());
+        assert_eq!(args.faults().len(), 7, "{:?}", args.faults());
     }
 }

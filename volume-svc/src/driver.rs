@@ -5,7 +5,7 @@
 //! was a request from outside (confirm, cancel), and the driver takes its entries and goes on; else it stops at
 //! once and cleans nothing up. It keeps nothing that the journal does not have but what it has seen.
 
-use crate::alerts::Alerts;
+use crate::alerts::{Alert, Alerts};
 use crate::hold::{Hold, Instant};
 use crate::hub::Hub;
 use crate::journal::{AppendError, Journal, ReadError};
@@ -30,10 +30,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// After a store that does not answer.
 const STORE_PAUSE: Duration = Duration::from_millis(500);
-
-/// What an operator is called for when this build cannot read a journal: it was written by another version, or is
-/// damaged. Nothing is guessed, and nothing is sent on its behalf (V6).
-pub const UNREADABLE: &str = "journal unreadable";
 
 /// What every driver of a process shares.
 #[derive(Clone, Debug)]
@@ -77,7 +73,11 @@ impl Drivers {
             // Before the journal is read: what it says is good for this term only.
             let Some(term) = self.lease.term() else { return Stopped::LeaseLost };
             match self.load(id).await {
-                Ok(Some((mut machine, epoch))) => {
+                Ok(Some((mut machine, epoch, owed))) => {
+                    // Whoever appended it may have died before it was told.
+                    for alert in owed {
+                        self.alerts.raise(alert);
+                    }
                     if let Some(stopped) = self.turns(&mut machine, epoch, term, &mut wake, stop).await {
                         return stopped;
                     }
@@ -85,7 +85,7 @@ impl Drivers {
                 }
                 Ok(None) => return Stopped::Lost,
                 Err(ReadError::Corrupt { why, .. }) => {
-                    self.alerts.raise(id, UNREADABLE, &why).await;
+                    self.unreadable(id, &why).await;
                     return Stopped::Unreadable;
                 }
                 Err(ReadError::Store(error)) => {
@@ -99,7 +99,14 @@ impl Drivers {
         }
     }
 
-    async fn load(&self, id: &ChangeId) -> Result<Option<(Machine, i64)>, ReadError> {
+    /// Calls a human for a journal that cannot be read.
+    pub async fn unreadable(&self, id: &ChangeId, why: &str) {
+        let version = self.journal.head(id).await.ok().flatten().map(|head| head.version);
+        self.alerts.raise(Alert::unreadable(id, version, why, self.clock.now()));
+    }
+
+    /// The machine, its epoch, and what in its journal calls for a human.
+    async fn load(&self, id: &ChangeId) -> Result<Option<(Machine, i64, Vec<Alert>)>, ReadError> {
         let Some(head) = self.journal.head(id).await? else { return Ok(None) };
         if head.owner != *self.journal.worker() {
             return Ok(None);
@@ -107,7 +114,8 @@ impl Drivers {
         let entries = self.journal.entries(id, 1).await?;
         let machine = Machine::load(id, &entries, self.settings.clone(), self.clock.now())
             .map_err(|e| ReadError::Corrupt { id: id.to_string(), why: e.to_string() })?;
-        Ok(Some((machine, head.store_epoch)))
+        let owed = Alert::all_of(&machine.state, &entries);
+        Ok(Some((machine, head.store_epoch, owed)))
     }
 
     /// Turns until the driver must stop (`Some`) or load anew (`None`).
@@ -190,7 +198,7 @@ impl Drivers {
         let append = match machine.prepare(facts.clone(), self.clock.now()) {
             Ok(append) => append,
             Err(error) => {
-                self.alerts.raise(&id, "the machine contradicts its journal", &error.to_string()).await;
+                self.alerts.raise(Alert::defect(&machine.state, &error.to_string(), self.clock.now()));
                 return Some(Some(Stopped::Unreadable));
             }
         };
@@ -202,7 +210,7 @@ impl Drivers {
                 let before = machine.state.stage;
                 machine.committed(&append);
                 self.hub.wake(&id);
-                self.told(machine, &append).await;
+                self.told(machine, &append);
                 self.instants(before, &append).await;
                 None
             }
@@ -220,7 +228,7 @@ impl Drivers {
                 Some(None)
             }
             Err(AppendError::Invalid(error)) => {
-                self.alerts.raise(&id, "an append is not valid", &error.to_string()).await;
+                self.alerts.raise(Alert::defect(&machine.state, &error.to_string(), self.clock.now()));
                 Some(Some(Stopped::Unreadable))
             }
         }
@@ -255,7 +263,7 @@ impl Drivers {
     }
 
     /// Tells people what they must know.
-    async fn told(&self, machine: &Machine, append: &Append) {
+    fn told(&self, machine: &Machine, append: &Append) {
         for entry in &append.entries {
             tracing::info!(
                 migration = %machine.state.id,
@@ -264,8 +272,8 @@ impl Drivers {
                 stage = %machine.state.stage,
                 "journalled"
             );
-            if let Some((reason, detail)) = volume_core::alerts::of(&append.before, &entry.fact) {
-                self.alerts.raise(&machine.state.id, reason.as_str(), &detail).await;
+            if let Some(alert) = Alert::of(&machine.state, entry) {
+                self.alerts.raise(alert);
             }
         }
     }

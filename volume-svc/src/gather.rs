@@ -6,7 +6,7 @@ use crate::ports::cloud::{
     Group, InstanceState, ModificationState as Mod, Process, SnapshotFilter, SnapshotState, VolumeFilter,
 };
 use crate::ports::store::StoreError;
-use crate::world::{World, attachments_of, bytes_of, trouble};
+use crate::world::{World, attachments_of, bytes_of};
 use tiershift_core::Reason;
 use tiershift_core::ids::{AnyGraphId, GraphId, GroupName, InstanceId, TierName, VolumeId, Zone};
 use volume_core::effect::{Candidate, Trouble};
@@ -29,8 +29,16 @@ impl World {
             idle: 0,
             type_offered: None,
             usage_bytes: None,
+            function: None,
             unreadable: Vec::new(),
         };
+        match self.ops.function().await {
+            Ok(function) => facts.function = function,
+            Err(error) => {
+                tracing::warn!(code = error.code, "the volume manager function could not be asked what it does");
+                facts.unreadable.push(Reason::LambdaUnsupported);
+            }
+        }
         match self.journal.store().get(&keys::graph_row(&ask.graph)).await {
             Ok(row) => facts.graph = row.as_ref().map(graph_facts),
             Err(_) => facts.unreadable.push(Reason::GraphNotFound),
@@ -56,7 +64,7 @@ impl World {
             .ec2
             .describe_volumes(&filter)
             .await
-            .map_err(|e| trouble(&e))?
+            .map_err(|e| self.trouble(&e))?
             .into_iter()
             .map(|v| v.volume_id)
             .collect();
@@ -86,12 +94,12 @@ impl World {
             .map_err(|e| Self::store_trouble(&e))?
             .unwrap_or_default();
         let filter = VolumeFilter { ids: vec![id.clone()], ..VolumeFilter::default() };
-        let volumes = self.ec2.describe_volumes(&filter).await.map_err(|e| trouble(&e))?;
+        let volumes = self.ec2.describe_volumes(&filter).await.map_err(|e| self.trouble(&e))?;
         let volume = volumes.into_iter().find(|v| v.volume_id == *id);
         let modifications =
-            self.ec2.describe_volumes_modifications(std::slice::from_ref(id)).await.map_err(|e| trouble(&e))?;
+            self.ec2.describe_volumes_modifications(std::slice::from_ref(id)).await.map_err(|e| self.trouble(&e))?;
         let filter = SnapshotFilter { volume_id: Some(id.clone()), ..SnapshotFilter::default() };
-        let snapshots = self.ec2.describe_snapshots(&filter).await.map_err(|e| trouble(&e))?;
+        let snapshots = self.ec2.describe_snapshots(&filter).await.map_err(|e| self.trouble(&e))?;
         let pending = snapshots.iter().filter(|s| s.state == SnapshotState::Pending).count();
         Ok(VolumeFacts {
             id: id.clone(),
@@ -135,9 +143,9 @@ impl World {
 
     async fn source_facts(&self, id: &InstanceId) -> Result<Option<SourceFacts>, Trouble> {
         let ids = [id.clone()];
-        let found = self.ec2.describe_instances(&ids).await.map_err(|e| trouble(&e))?;
+        let found = self.ec2.describe_instances(&ids).await.map_err(|e| self.trouble(&e))?;
         let Some(instance) = found.into_iter().find(|i| i.instance_id == *id) else { return Ok(None) };
-        let members = self.autoscaling.describe_auto_scaling_instances(&ids).await.map_err(|e| trouble(&e))?;
+        let members = self.autoscaling.describe_auto_scaling_instances(&ids).await.map_err(|e| self.trouble(&e))?;
         let group = match members.into_iter().find(|m| m.instance_id == *id) {
             Some(member) => self.group_facts(&member.group).await?,
             None => None,
@@ -183,10 +191,13 @@ impl World {
     }
 
     async fn group_facts(&self, name: &GroupName) -> Result<Option<GroupFacts>, Trouble> {
-        let groups =
-            self.autoscaling.describe_auto_scaling_groups(std::slice::from_ref(name)).await.map_err(|e| trouble(&e))?;
+        let groups = self
+            .autoscaling
+            .describe_auto_scaling_groups(std::slice::from_ref(name))
+            .await
+            .map_err(|e| self.trouble(&e))?;
         let Some(group) = groups.into_iter().find(|g| g.name == *name) else { return Ok(None) };
-        let refreshes = self.autoscaling.describe_instance_refreshes(name).await.map_err(|e| trouble(&e))?;
+        let refreshes = self.autoscaling.describe_instance_refreshes(name).await.map_err(|e| self.trouble(&e))?;
         let refreshing = refreshes.iter().any(|r| !r.status.ended());
         Ok(Some(group_facts(group, refreshing)))
     }

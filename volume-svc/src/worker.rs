@@ -8,7 +8,7 @@
 //! take-over raises the volume's fence and the head's in one transaction, so of two who try one does. Sweeps do not wait
 //! for take-overs: who stops looking has seen nothing.
 
-use crate::driver::{Drivers, Stopped, UNREADABLE};
+use crate::driver::{Drivers, Stopped};
 use crate::journal::{AppendError, Head, Hint, ReadError};
 use crate::lease::Term;
 use crate::watched::{Look, Watched};
@@ -215,7 +215,7 @@ impl Worker {
             Ok(false) => {}
             Err(ReadError::Corrupt { why, .. }) => {
                 self.give_up(id);
-                self.drivers.alerts.raise(id, UNREADABLE, &why).await;
+                self.drivers.unreadable(id, &why).await;
             }
             Err(error) => tracing::warn!(migration = %id, %error, "a migration could not be looked at"),
         }

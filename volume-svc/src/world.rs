@@ -4,6 +4,7 @@
 //! calls are the adapters'. Where the facts of `plan` come from is `gather.rs`.
 
 use crate::adapters::describe::Describer;
+use crate::alerts::{Alert, Alerts};
 use crate::journal::Journal;
 use crate::ports::agent::{Address, Agent, AgentError, Order, Scope as AgentScope, VolumeState};
 use crate::ports::cloud::{
@@ -11,6 +12,7 @@ use crate::ports::cloud::{
     SnapshotFilter, SnapshotRequest, SnapshotState as Ec2Snapshot, Tags, Volume, VolumeFilter,
 };
 use crate::ports::store::StoreError;
+use crate::ports::volume_ops::{Operation, VolumeOps};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tiershift_common::clock::Clock;
@@ -34,17 +36,25 @@ pub const TAG_STEP: &str = "volsvc:step";
 /// Tag: the store's epoch.
 pub const TAG_EPOCH: &str = "volsvc:epoch";
 
+/// How late a call that moves a volume may begin, for whoever can tell: clocks that differ by seconds and a slow way
+/// there are within it; a driver that was paused, or a call that is run again later, is not (F7, H17).
+const BEGINS_WITHIN_MS: i64 = 30_000;
+
 /// The ports, and what is needed to use them.
 #[derive(Clone, Debug)]
 pub struct World {
     /// EC2.
     pub ec2: Arc<dyn Ec2Api>,
+    /// Who makes the calls that move a volume.
+    pub ops: Arc<dyn VolumeOps>,
     /// Reads of volumes that are polled, batched over all migrations (rule 11).
     pub describer: Describer,
     /// Auto Scaling.
     pub autoscaling: Arc<dyn AutoScalingApi>,
     /// The agents.
     pub agents: Arc<dyn Agent>,
+    /// Who is called when AWS says something that no table knows.
+    pub alerts: Arc<dyn Alerts>,
     /// The journal, for rows, locks and permits.
     pub journal: Journal,
     /// The clock.
@@ -57,7 +67,7 @@ pub struct World {
 }
 
 /// Class of an AWS error in the machine's words.
-pub fn trouble(error: &ApiError) -> Trouble {
+fn trouble(error: &ApiError) -> Trouble {
     match &error.class {
         Class::Throttled => Trouble::Throttled,
         Class::NotFound(_) => Trouble::NotFound,
@@ -71,7 +81,7 @@ pub fn trouble(error: &ApiError) -> Trouble {
         Class::SnapshotLimit => Trouble::SnapshotLimit,
         Class::Denied => Trouble::Denied,
         Class::TokenMismatch | Class::Permanent => Trouble::Permanent,
-        // A code that no table knows is looked at again, never taken for a refusal (rule 46).
+        // A code that no table knows is looked at again, never taken for a refusal, and a human is told (rule 46).
         Class::Unknown | Class::UnknownCode | Class::TooLate => Trouble::Unknown,
     }
 }
@@ -99,6 +109,25 @@ fn saw<T>(result: Result<T, Trouble>, seen: impl FnOnce(T) -> Seen) -> Seen {
 }
 
 impl World {
+    /// An AWS error in the machine's words; a human is called for a code that no table knows.
+    pub(crate) fn trouble(&self, error: &ApiError) -> Trouble {
+        if error.class == Class::UnknownCode {
+            self.unknown_code(error.operation, &error.code);
+        }
+        trouble(error)
+    }
+
+    fn unknown_code(&self, call: &str, code: &str) {
+        self.alerts.raise(Alert::unknown_code(call, code, self.clock.now()));
+    }
+
+    /// Logged once, where the answer is turned into a value.
+    fn note(&self, effect: &Effect, error: &ApiError) -> Trouble {
+        let class = self.trouble(error);
+        tracing::warn!(effect = effect.name(), code = error.code, ?class, "an effect was not accepted");
+        class
+    }
+
     /// Runs one command of a migration.
     pub async fn run(&self, m: &Migration, command: &Command) -> Option<Answer> {
         let spec = m.spec.as_ref()?;
@@ -111,9 +140,10 @@ impl World {
     }
 
     async fn effect(&self, m: &Migration, spec: &Spec, effect: &Effect, token: &str) -> Result<Done, Trouble> {
-        let cloud = |result: Result<(), ApiError>| result.map(|()| Done::Accepted).map_err(|e| note(effect, &e));
+        let cloud = |result: Result<(), ApiError>| result.map(|()| Done::Accepted).map_err(|e| self.note(effect, &e));
         let agent =
             |result: Result<(), AgentError>| result.map(|()| Done::Accepted).map_err(|e| note_agent(effect, &e));
+        let operation = Operation { id: token.to_owned(), not_after: self.clock.now().plus(BEGINS_WITHIN_MS) };
         match effect {
             Effect::Protect { group, instance } => {
                 let ids = [instance.clone()];
@@ -121,16 +151,19 @@ impl World {
             }
             Effect::Snapshot { purpose } => {
                 let request = self.snapshot_request(spec, *purpose);
-                let snapshot = self.ec2.create_snapshot(&request).await.map_err(|e| note(effect, &e))?;
-                Ok(Done::Snapshot(snapshot.snapshot_id))
+                let snapshot = self.ops.snapshot(&operation, &request).await.map_err(|e| self.note(effect, &e))?;
+                Ok(Done::Snapshot(snapshot))
             }
             Effect::Launch { group, zone } => {
                 let request =
                     LaunchRequest { group: group.clone(), client_token: token.to_owned(), zone: zone.clone() };
-                let outcome = self.autoscaling.launch_instances(&request).await.map_err(|e| note(effect, &e))?;
+                let outcome = self.autoscaling.launch_instances(&request).await.map_err(|e| self.note(effect, &e))?;
                 match outcome.faults.first() {
                     Some(fault) if outcome.instances.is_empty() => {
                         tracing::warn!(code = fault.code, "a launch gave no instance");
+                        if fault.class == Class::UnknownCode {
+                            self.unknown_code("LaunchInstances", &fault.code);
+                        }
                         Err(if fault.class == Class::NoCapacity { Trouble::NoCapacity } else { Trouble::Unknown })
                     }
                     _ => Ok(Done::Launched(outcome.instances)),
@@ -140,10 +173,10 @@ impl World {
                 cloud(self.autoscaling.terminate_instance_in_auto_scaling_group(instance, *decrement).await)
             }
             Effect::Detach { instance, device } => {
-                cloud(self.ec2.detach_volume(&spec.volume, instance, device).await.map(|_| ()))
+                cloud(self.ops.detach(&operation, &spec.volume, instance, device).await)
             }
             Effect::Attach { instance, device } => {
-                cloud(self.ec2.attach_volume(&spec.volume, instance, device).await.map(|_| ()))
+                cloud(self.ops.attach(&operation, &spec.volume, instance, device).await)
             }
             Effect::KeepOnTermination { instance, device } => {
                 cloud(self.ec2.modify_instance_attribute(instance, device).await)
@@ -260,7 +293,7 @@ impl World {
             [(TAG_MIGRATION.to_owned(), spec.id.to_string()), (TAG_STEP.to_owned(), purpose.name().to_owned())].into()
         });
         let filter = SnapshotFilter { ids: Vec::new(), volume_id: Some(spec.volume.clone()), tags: ours };
-        let found = self.ec2.describe_snapshots(&filter).await.map_err(|e| trouble(&e));
+        let found = self.ec2.describe_snapshots(&filter).await.map_err(|e| self.trouble(&e));
         saw(found, |list| {
             let mut seen: Vec<SnapshotSeen> = list
                 .into_iter()
@@ -283,7 +316,7 @@ impl World {
 
     /// The volume's attachments: the only truth about where it is (rule 13).
     async fn attachments(&self, id: &VolumeId) -> Result<Option<Vec<Attachment>>, Trouble> {
-        let volume = self.describer.volume(id).await.map_err(|e| trouble(&e))?;
+        let volume = self.describer.volume(id).await.map_err(|e| self.trouble(&e))?;
         Ok(volume.map(|v| attachments_of(&v)))
     }
 
@@ -295,13 +328,13 @@ impl World {
 
     pub(crate) async fn instance_at(&self, id: &InstanceId, address: &Address) -> Result<InstanceSeen, Trouble> {
         let ids = [id.clone()];
-        let found = self.ec2.describe_instances(&ids).await.map_err(|e| trouble(&e))?;
-        let members = self.autoscaling.describe_auto_scaling_instances(&ids).await.map_err(|e| trouble(&e))?;
+        let found = self.ec2.describe_instances(&ids).await.map_err(|e| self.trouble(&e))?;
+        let members = self.autoscaling.describe_auto_scaling_instances(&ids).await.map_err(|e| self.trouble(&e))?;
         let instance = found.into_iter().find(|i| i.instance_id == *id);
         let member = members.into_iter().find(|m| m.instance_id == *id);
         let running = instance.as_ref().is_some_and(|i| i.state == InstanceState::Running);
         let filter = VolumeFilter { instance_ids: ids.to_vec(), ..VolumeFilter::default() };
-        let volumes = self.ec2.describe_volumes(&filter).await.map_err(|e| trouble(&e))?;
+        let volumes = self.ec2.describe_volumes(&filter).await.map_err(|e| self.trouble(&e))?;
         let root = instance.as_ref().and_then(|i| i.root_device.clone());
         let data = volumes.iter().flat_map(|v| &v.attachments).filter(|a| {
             a.instance_id.as_ref() == Some(id) && root.as_ref() != Some(&a.device) && a.state != Ec2Attachment::Detached
@@ -333,8 +366,11 @@ impl World {
     }
 
     async fn group_size(&self, name: &GroupName) -> Result<GroupSeen, Trouble> {
-        let groups =
-            self.autoscaling.describe_auto_scaling_groups(std::slice::from_ref(name)).await.map_err(|e| trouble(&e))?;
+        let groups = self
+            .autoscaling
+            .describe_auto_scaling_groups(std::slice::from_ref(name))
+            .await
+            .map_err(|e| self.trouble(&e))?;
         let group = groups.into_iter().find(|g| g.name == *name).ok_or(Trouble::NotFound)?;
         Ok(GroupSeen { desired: group.desired, min: group.min, max: group.max })
     }
@@ -382,13 +418,6 @@ fn order(m: &Migration, spec: &Spec, instance: &InstanceId) -> Order {
         volume_id: spec.volume.clone(),
         instance_id: instance.clone(),
     }
-}
-
-/// Logged once, where the answer is turned into a value.
-fn note(effect: &Effect, error: &ApiError) -> Trouble {
-    let class = trouble(error);
-    tracing::warn!(effect = effect.name(), code = error.code, ?class, "an effect was not accepted");
-    class
 }
 
 fn note_agent(effect: &Effect, error: &AgentError) -> Trouble {

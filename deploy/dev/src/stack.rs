@@ -23,6 +23,9 @@ pub const DEV_CALLER: &str = "dev-operator;operator";
 /// The key id that the simulated cloud expects in signatures.
 const ACCESS_KEY_ID: &str = "dev";
 
+/// The simulated cloud's topic for alerts.
+const ALERTS_TOPIC: &str = "arn:aws:sns:us-east-1:000000000000:tiershift-dev-alerts";
+
 /// Key of the agents.
 const AGENT_KEY: &str = "dev-agent-key";
 
@@ -268,6 +271,8 @@ impl Stack {
                 AGENT_KEY.into(),
                 "--agent-url-template".into(),
                 format!("{cloud_url}/agents/{{instance_id}}"),
+                "--alerts-topic-arn".into(),
+                ALERTS_TOPIC.into(),
                 "--clock-file".into(),
                 path(&self.clock_file),
             ],

@@ -14,6 +14,8 @@ pub mod autoscaling;
 pub mod control;
 pub mod ec2;
 pub mod engine;
+pub mod lambda;
+pub mod sns;
 
 /// A refusal, as the API states it. Decide by `code`, never by `message`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -99,6 +101,10 @@ pub enum Service {
     Ec2,
     /// EC2 Auto Scaling.
     Autoscaling,
+    /// Lambda.
+    Lambda,
+    /// SNS.
+    Sns,
     /// The HTTP agent on an instance.
     Agent,
     /// Clients of the graph engine.
@@ -201,6 +207,14 @@ calls! {
         /// Terminates exactly one member.
         TerminateInstanceInAutoScalingGroup(autoscaling::TerminateInstanceInAutoScalingGroup) -> autoscaling::TerminationActivity,
     }
+    Lambda {
+        /// Runs a function and waits for its end. Not idempotent.
+        Invoke(lambda::Invoke) -> lambda::Invoked,
+    }
+    Sns {
+        /// Publishes a message to a topic. Not idempotent.
+        Publish(sns::Publish) -> sns::Published,
+    }
     Agent {
         /// `GET /health`; needs no key.
         AgentHealth(agent::AgentHealth) -> agent::Health,
@@ -248,6 +262,8 @@ calls! {
         SetLoad(control::SetLoad) -> Done,
         /// Cuts an instance's power for a moment; it boots again by itself.
         RebootInstance(control::RebootInstance) -> Done,
+        /// What was published to topics.
+        ReadPublished(sns::ReadPublished) -> sns::Messages,
         /// Changes a group behind everybody's back.
         EditGroup(control::EditGroup) -> Done,
     }

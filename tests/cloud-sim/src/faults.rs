@@ -129,6 +129,28 @@ pub enum Fault {
         /// How long, real ms.
         lag_ms: u64,
     },
+    /// The volume manager function is the old one: no operation id, no expected holder, no last moment, no `describe`.
+    FunctionIsOld,
+    /// The function does what it is asked for and ends in the middle: `FunctionError`.
+    FunctionCrashes {
+        /// The function's action: `detach_volume` and so on.
+        action: String,
+    },
+    /// The function does what it is asked for and says `statusCode` 500.
+    FunctionFails {
+        /// The function's action: `detach_volume` and so on.
+        action: String,
+    },
+    /// The call to the function gets no answer, and the function runs 20 s later.
+    FunctionRunsLate {
+        /// The function's action: `detach_volume` and so on.
+        action: String,
+    },
+    /// The function runs once more a minute later, by itself.
+    FunctionRunsTwice {
+        /// The function's action: `detach_volume` and so on.
+        action: String,
+    },
 }
 
 impl Fault {

@@ -150,6 +150,14 @@ pub fn key_parameters(call: &Call) -> BTreeMap<String, String> {
         Call::TerminateInstanceInAutoScalingGroup(r) => keys
             .one("instance_id", &r.instance_id)
             .one("should_decrement_desired_capacity", r.should_decrement_desired_capacity),
+        Call::Invoke(r) => keys
+            .one("function_name", &r.function_name)
+            .option("action", r.payload["action"].as_str())
+            .option("operation_id", r.payload["operation_id"].as_str())
+            .option("volume_id", r.payload["volume_id"].as_str()),
+        Call::Publish(r) => {
+            keys.one("topic_arn", &r.topic_arn).option("subject", r.subject.as_ref()).attributes(&r.attributes)
+        }
         Call::AgentHealth(r) => keys.one("instance_id", &r.to.instance_id),
         Call::AgentInfo(r) => keys.one("instance_id", &r.to.instance_id),
         Call::AgentVolume(r) => keys.one("instance_id", &r.to.instance_id),
@@ -169,6 +177,7 @@ pub fn key_parameters(call: &Call) -> BTreeMap<String, String> {
         | Call::ReadLedger(_)
         | Call::ReadEngineLog(_)
         | Call::AuditWrites(_)
+        | Call::ReadPublished(_)
         | Call::SetLoad(_)
         | Call::RebootInstance(_)
         | Call::EditGroup(_) => &mut keys,
@@ -214,6 +223,13 @@ impl Keys {
     fn tags(&mut self, tags: &BTreeMap<String, String>) -> &mut Self {
         for (key, value) in tags {
             self.one(&format!("tag:{key}"), value);
+        }
+        self
+    }
+
+    fn attributes(&mut self, attributes: &BTreeMap<String, String>) -> &mut Self {
+        for (key, value) in attributes {
+            self.one(&format!("attribute:{key}"), value);
         }
         self
     }

@@ -14,12 +14,14 @@ pub mod faults;
 pub mod fleet;
 mod host;
 mod ids;
+pub mod lambda;
 mod ledger;
 mod rates;
 pub mod seed;
 #[cfg(feature = "server")]
 pub mod server;
 pub mod sim;
+mod sns;
 pub mod store;
 pub mod timing;
 mod truth;

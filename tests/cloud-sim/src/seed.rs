@@ -42,6 +42,12 @@ const ORGANISATIONS: [(&str, &str, &str); 3] = [
     ("org_01K0DEV0000000000000000CMN", "Commons", "user_cy"),
 ];
 
+/// Name of the topic that alerts go to.
+pub const ALERTS_TOPIC: &str = "tiershift-dev-alerts";
+
+/// Name of the volume manager function.
+pub const VOLUME_FUNCTION: &str = "tiershift-dev-volume-manager";
+
 /// What is there, for registering it elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fleet {
@@ -267,6 +273,8 @@ pub fn plant(sim: &mut Sim) -> Result<Fleet, FleetError> {
     if let Some(highest) = types.last() {
         sim.limit_capacity(ZONE_B, highest, 0)?;
     }
+    sim.add_topic(ALERTS_TOPIC);
+    sim.add_function(VOLUME_FUNCTION);
     let mut planter = Planter {
         sim,
         fleet: Fleet {

@@ -20,8 +20,10 @@ use crate::ec2::snapshots::Snapshot;
 use crate::ec2::volumes::{BACKWARD_WINDOW_MS, Volume, VolumeToken};
 use crate::engine::Graph;
 use crate::faults::{Fault, Faults};
+use crate::lambda::Functions;
 use crate::ledger::{Ledger, key_parameters};
 use crate::rates::Rates;
+use crate::sns::Topics;
 use crate::timing::{Dice, Mishap, Op, Timing};
 
 /// Code of the refusal that stands for "nobody listens there"; never reaches a caller.
@@ -80,6 +82,8 @@ pub(crate) enum Event {
     GroupCheck { group_name: String },
     /// The time of a fault may be over.
     FaultsOver,
+    /// A function runs whose caller is gone.
+    FunctionRuns { payload: serde_json::Value },
 }
 
 /// The simulated cloud.
@@ -107,6 +111,10 @@ pub struct Sim {
     pub(crate) volume_tokens: BTreeMap<String, VolumeToken>,
     pub(crate) launch_tokens: BTreeMap<String, LaunchToken>,
     pub(crate) addresses: u32,
+    #[serde(default)]
+    pub(crate) topics: Topics,
+    #[serde(default)]
+    pub(crate) functions: Functions,
 }
 
 /// Why a saved state cannot be loaded.
@@ -138,6 +146,8 @@ impl Sim {
             launch_tokens: BTreeMap::new(),
             // 10.0.1.0 and on.
             addresses: 255,
+            topics: Topics::default(),
+            functions: Functions::default(),
         }
     }
 
@@ -177,7 +187,7 @@ impl Sim {
         let least_ms = fate.map_or(0, |fate| fate.least_ms);
         let latency_ms = self.dice.duration_ms(latency(&call)).max(least_ms);
         // Agents and engines act as soon as they are asked; AWS's front doors take half of their time on the way in.
-        let effect_ms = if matches!(call.service(), Service::Ec2 | Service::Autoscaling) { latency_ms / 2 } else { 0 };
+        let effect_ms = if front_door(call.service()) { latency_ms / 2 } else { 0 };
         let fate = fate.map(|fate| fate.lost);
         let answer = match fate {
             Some(Lost::Before) => Err(ApiError::new("RequestLost", "the request did not arrive", 503)),
@@ -226,6 +236,7 @@ impl Sim {
                 Some(Event::MemberGone { group_name, instance_id }) => self.member_gone(&group_name, &instance_id),
                 Some(Event::GroupCheck { group_name }) => self.group_check(&group_name),
                 Some(Event::FaultsOver) => self.faults_over(),
+                Some(Event::FunctionRuns { payload }) => drop(self.run_function(at_ms, &payload, true)),
             }
         }
         self.now_ms = self.now_ms.max(now_ms);
@@ -274,7 +285,7 @@ impl Sim {
     }
 
     /// Carries a call out. `at_ms` is its effect, `answered_ms` its end.
-    fn dispatch(&mut self, at_ms: u64, answered_ms: u64, call: &Call) -> Result<Answer, ApiError> {
+    pub(crate) fn dispatch(&mut self, at_ms: u64, answered_ms: u64, call: &Call) -> Result<Answer, ApiError> {
         Ok(match call {
             Call::CreateVolume(r) => Answer::CreateVolume(self.create_volume(at_ms, r)?),
             Call::DeleteVolume(r) => Answer::DeleteVolume(self.delete_volume(at_ms, r)?),
@@ -312,6 +323,8 @@ impl Sim {
             Call::TerminateInstanceInAutoScalingGroup(r) => {
                 Answer::TerminateInstanceInAutoScalingGroup(self.terminate_member(at_ms, r)?)
             }
+            Call::Invoke(r) => Answer::Invoke(self.invoke(at_ms, r)?),
+            Call::Publish(r) => Answer::Publish(self.publish(at_ms, r)?),
             Call::AgentHealth(r) => Answer::AgentHealth(self.agent_health(&r.to)?),
             Call::AgentInfo(r) => Answer::AgentInfo(self.agent_info(&r.to)?),
             Call::AgentVolume(r) => Answer::AgentVolume(self.agent_volume(&r.to)?),
@@ -331,6 +344,7 @@ impl Sim {
             Call::ReadLedger(r) => Answer::ReadLedger(self.ledger.calls(r.after_seq, r.limit)),
             Call::ReadEngineLog(r) => Answer::ReadEngineLog(self.ledger.engines(r.after_seq, r.limit)),
             Call::AuditWrites(r) => Answer::AuditWrites(self.audit_writes(r)?),
+            Call::ReadPublished(r) => Answer::ReadPublished(self.read_published(*r)),
             Call::SetLoad(r) => Answer::SetLoad(self.set_load(r)?),
             Call::RebootInstance(r) => Answer::RebootInstance(self.reboot_instance(r)?),
             Call::EditGroup(r) => Answer::EditGroup(self.edit_group(r)?),
@@ -343,12 +357,17 @@ pub(crate) fn refused() -> ApiError {
     ApiError::new(REFUSED, "connection refused", 503)
 }
 
+/// AWS's services, whose front doors take half of a call's time on the way in.
+fn front_door(service: Service) -> bool {
+    matches!(service, Service::Ec2 | Service::Autoscaling | Service::Lambda | Service::Sns)
+}
+
 /// Which latency a call has.
 pub(crate) fn latency(call: &Call) -> Op {
     match call.service() {
         Service::Agent => Op::AgentCall,
         Service::Engine | Service::Control => Op::EngineCall,
-        Service::Ec2 | Service::Autoscaling => match call {
+        Service::Ec2 | Service::Autoscaling | Service::Lambda | Service::Sns => match call {
             Call::CreateSnapshot(_) => Op::SnapshotCall,
             Call::LaunchInstances(_) => Op::LaunchCall,
             _ if call.action().starts_with("Describe") => Op::DescribeCall,

@@ -6,9 +6,7 @@ use async_trait::async_trait;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use subscription_svc::store::memory::Memory;
-use subscription_svc::store::rows::{
-    Access, AuditEvent, Leases, Revision, Subgraph, Subscription, TierChange,
-};
+use subscription_svc::store::rows::{Access, AuditEvent, Leases, Revision, Subgraph, Subscription, TierChange};
 use subscription_svc::store::{
     Act, ChangeFilter, Committed, Due, Fault, Feed, Key, Loaded, Published, Store, SubscriptionFilter,
 };

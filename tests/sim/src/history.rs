@@ -23,9 +23,9 @@ use subscription_svc::store::memory::Memory as Subscriptions;
 use subscription_svc::store::rows::Interval;
 use subscription_svc::usecase::{ChangeTier, CreateSubscription, Initial, RegisterGraph};
 use tiershift_common::caller::Caller;
-use tiershift_core::{Kind, Reason};
 use tiershift_core::ids::{ChangeId, GraphId, OrgId, RequestId, TierName, VolumeId};
 use tiershift_core::mutant::{self, Mutant};
+use tiershift_core::{Kind, Reason};
 use tiershift_tests::world::rig::Rig;
 use tokio::time::{Instant, sleep, sleep_until};
 use volume_core::settings::Settings;
@@ -235,7 +235,8 @@ impl Player<'_> {
                             let error = fault.error();
                             let busy = error.violations.iter().map(|fault| fault.reason).chain([error.reason]);
                             let busy = busy.into_iter().any(|r| matches!(r, Reason::ChangeActive | Reason::Settling));
-                            let later = busy || matches!(error.kind, Kind::Unavailable | Kind::Internal | Kind::Aborted);
+                            let later =
+                                busy || matches!(error.kind, Kind::Unavailable | Kind::Internal | Kind::Aborted);
                             if !later {
                                 monitor.tell(format_args!("customer is refused: {} {error:?}", error.reason));
                                 return;
@@ -466,13 +467,7 @@ impl Player<'_> {
 }
 
 /// Asks for the end of a change; accepted or too late, both are answers.
-async fn cancel(
-    present: &crate::stack::Present,
-    monitor: &Monitor,
-    owner: &Caller,
-    n: usize,
-    id: &ChangeId,
-) {
+async fn cancel(present: &crate::stack::Present, monitor: &Monitor, owner: &Caller, n: usize, id: &ChangeId) {
     loop {
         if let Some(service) = present.get() {
             let request = RequestId::parse(format!("cancel-{n}")).expect("a request id");

@@ -280,7 +280,8 @@ impl Monitor {
         };
         let mut all = Vec::new();
         for table in [Table::Locks, Table::Graph, Table::Volume, Table::Instance] {
-            let page = self.volumes.scan(table, None, EVENTS_MAX as usize).now_or_never().expect("memory does not wait");
+            let page =
+                self.volumes.scan(table, None, EVENTS_MAX as usize).now_or_never().expect("memory does not wait");
             all.extend(page.expect("memory answers").items.into_iter().map(|row| (table, row)));
         }
         rest::i08_nothing_is_held(&all, &over)?;
@@ -335,7 +336,7 @@ fn written_entry(write: &Write) -> Option<&str> {
     use volume_core::item::Op;
     match &write.op {
         Op::Put(item) | Op::Update { set: item, .. } | Op::Upsert { set: item, .. } => item.s("entry"),
-        Op::Check => None,
+        Op::Count { .. } | Op::Check => None,
     }
 }
 

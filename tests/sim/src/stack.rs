@@ -157,11 +157,7 @@ impl Stack {
         self.starts += 1;
         let clock = Arc::clone(&self.rig.clock);
         let ids = Ids::seeded(Arc::clone(&clock), self.starts);
-        let hazard = Hazard::new(
-            Arc::clone(&self.subscriptions),
-            Arc::clone(&self.monitor),
-            Arc::clone(&self.manners),
-        );
+        let hazard = Hazard::new(Arc::clone(&self.subscriptions), Arc::clone(&self.monitor), Arc::clone(&self.manners));
         let store: Arc<dyn SubscriptionStore> = Arc::new(hazard);
         let volume = VolumeService::new(self.switch.channel(&caller()), Arc::clone(&clock));
         let payments: Arc<dyn Payments> = Arc::clone(&self.provider) as Arc<dyn Payments>;

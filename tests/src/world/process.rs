@@ -14,6 +14,8 @@ use tiershift_core::{Error, Kind};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use volume_svc::adapters::describe::Describer;
+use volume_svc::adapters::direct::Direct;
+use volume_svc::alerts::{Alerts, Desk};
 use volume_svc::driver::Drivers;
 use volume_svc::hold::Hold;
 use volume_svc::hub::Hub;
@@ -76,11 +78,15 @@ impl Process {
         let journal = Journal::new(store, Arc::clone(&clock), id.clone(), rig.settings.clone());
         let face = Face::new(Arc::clone(&rig.cloud), Arc::clone(&fuse));
         let ec2: Arc<dyn Ec2Api> = Arc::new(face.clone());
+        // Marks are made without the process's distance to the store and its fuse, as heartbeats are.
+        let alerts: Arc<dyn Alerts> = Desk::start(rig.alarm.clone(), rig.store.clone());
         let world = World {
             describer: Describer::start(&ec2, &clock, DESCRIBE_WINDOW_MS),
+            ops: Arc::new(Direct::over(Arc::clone(&ec2))),
             ec2,
             autoscaling: Arc::new(face.clone()),
             agents: Arc::new(face),
+            alerts: Arc::clone(&alerts),
             journal: journal.clone(),
             clock: Arc::clone(&clock),
             agent_url_template: Some("http://agents/{instance_id}".to_owned()),
@@ -95,7 +101,7 @@ impl Process {
             hub: Arc::clone(&hub),
             lease: Arc::clone(&lease),
             hold: Arc::new(Hold::none()),
-            alerts: rig.alarm.clone(),
+            alerts,
         }));
         let (stop_drivers, stop_lease) = (CancellationToken::new(), CancellationToken::new());
         let heartbeat = tokio::spawn(lease.keep(beats, id.clone(), stop_lease.clone()));

@@ -8,13 +8,14 @@ use cloud_sim::{Config, Sim};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tiershift_common::clock::{Clock, Virtual, sleep_ms};
+use tiershift_core::Reason;
 use tiershift_core::catalogue::Catalogue;
 use tiershift_core::ids::{AnyGraphId, ChangeId, GraphId, GroupName, InstanceId, TierName, VolumeId, WorkerId, Zone};
 use tokio::time::Instant;
 use volume_core::fact::{Entry, Fact};
 use volume_core::item::{Item, Key};
 use volume_core::settings::Settings;
-use volume_svc::alerts::Alerts;
+use volume_svc::alerts::{Alert, NotPublished, Publisher};
 use volume_svc::journal::{Head, Journal};
 use volume_svc::migrations::Wish;
 use volume_svc::ports::store::Store;
@@ -36,16 +37,18 @@ pub fn virtual_boottime_ms() -> i64 {
     START.with(|start| i64::try_from(start.elapsed().as_millis()).unwrap_or(i64::MAX))
 }
 
-/// What the operators were called for.
+/// What the operators were called for: the reasons, or the kinds of what has none.
 #[derive(Debug, Default)]
 pub struct Alarm {
     raised: Mutex<Vec<String>>,
 }
 
 #[async_trait]
-impl Alerts for Alarm {
-    async fn raise(&self, _migration: &ChangeId, subject: &str, _detail: &str) {
-        self.raised.lock().unwrap_or_else(PoisonError::into_inner).push(subject.to_owned());
+impl Publisher for Alarm {
+    async fn publish(&self, alert: &Alert) -> Result<(), NotPublished> {
+        let word = alert.reason.map_or_else(|| alert.kind.as_str(), Reason::as_str);
+        self.raised.lock().unwrap_or_else(PoisonError::into_inner).push(word.to_owned());
+        Ok(())
     }
 }
 

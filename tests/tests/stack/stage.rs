@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Output;
 use std::time::{Duration, Instant};
 use tiershift_dev::cloud::Cloud;
-use tiershift_dev::stack::{Options, Stack};
+use tiershift_dev::stack::{Options, Process, Stack};
 use tiershift_dev::{run, seed};
 use tiershift_proto::subscription::v1::{GetGraphRequest, Graph};
 use tokio::process::Command;
@@ -100,6 +100,42 @@ impl Stage {
         let page: Value = self.cloud().get("/sim/ledger?after=0&limit=100000").await.expect("the ledger");
         let entries = page["entries"].as_array().expect("entries");
         entries.iter().filter(|e| !e["action"].as_str().expect("a word").starts_with("Describe")).count()
+    }
+
+    /// Kills volume-svc and starts it again, with further arguments; returns when it answers.
+    pub async fn restart_volume(&mut self, more: &[&str]) {
+        self.stack.restart(Process::Volume, more).await.expect("restarted");
+    }
+
+    /// volume-svc's log, of all its starts.
+    pub fn volume_log(&self) -> String {
+        std::fs::read_to_string(self.stack.log(Process::Volume)).unwrap_or_default()
+    }
+
+    /// Switches a fault on.
+    pub async fn fault(&self, fault: Value) {
+        self.cloud().post::<Value>("/sim/faults", &fault).await.expect("the fault is on");
+    }
+
+    /// The cloud's clock.
+    pub async fn now_ms(&self) -> i64 {
+        let clock: Value = self.cloud().get("/sim/clock").await.expect("the clock");
+        clock["now_ms"].as_i64().expect("a time")
+    }
+
+    /// Every API call so far.
+    pub async fn everything(&self) -> Vec<Value> {
+        let page: Value = self.cloud().get("/sim/ledger?after=0&limit=100000").await.expect("the ledger");
+        page["entries"].as_array().expect("entries").clone()
+    }
+
+    /// Waits, within a bound, until something holds.
+    pub async fn until(&self, what: &str, holds: impl AsyncFn(&Self) -> bool) {
+        let begun = Instant::now();
+        while !holds(self).await {
+            assert!(begun.elapsed() < Duration::from_mins(1), "no {what}\n{}", self.volume_log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     pub fn cloud(&self) -> Cloud {

@@ -20,14 +20,18 @@ struct Adapters {
     agent: HttpAgent,
 }
 
-async fn adapters(world: &World) -> Adapters {
+pub async fn aws(world: &World) -> Aws {
     let settings = Settings {
         region: "us-east-1".to_owned(),
         endpoint_url: Some(world.running.cloud_url.clone()),
         dynamodb_endpoint_url: Some(world.running.dynamodb_url.clone()),
         identity: Identity::Dev,
     };
-    let aws = Aws::load(&settings).await.unwrap();
+    Aws::load(&settings).await.unwrap()
+}
+
+async fn adapters(world: &World) -> Adapters {
+    let aws = aws(world).await;
     Adapters { ec2: aws.ec2(), autoscaling: aws.autoscaling(), agent: HttpAgent::new(KEY).unwrap() }
 }
 

@@ -48,6 +48,11 @@ pub fn epoch() -> Key {
     Key::new(Table::Locks, "STORE#epoch")
 }
 
+/// The mark of an alert that was published, by what it was about. Never deleted: it would be told again.
+pub fn alert(occurrence: &str) -> Key {
+    Key::new(Table::Locks, format!("ALERT#{occurrence}"))
+}
+
 /// A graph's row.
 pub fn graph_row(id: &GraphId) -> Key {
     Key::new(Table::Graph, id.as_str())

@@ -262,15 +262,18 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Decides an effect. F6: after a takeover the first call against a stale one waits.
+    /// Decides an effect. F6: after a takeover the first call against a stale one waits. H17: so does one against a
+    /// call of our own that was never answered, where such a call may begin late.
     pub fn intend(&self, effect: Effect) -> Next {
-        if let Some((foreign, seen_at)) = &self.s.foreign
-            && foreign.opposes(&effect)
-        {
-            let ready = seen_at.plus(self.set.turn_about_ms);
-            if self.now < ready {
-                return Next::Wait(ready);
-            }
+        let late_ms = |stale: &Effect| match stale {
+            Effect::Attach { .. } | Effect::Detach { .. } => self.set.late_call_ms,
+            _ => 0,
+        };
+        let foreign = self.s.foreign.iter().map(|(e, at)| (e, at.plus(self.set.turn_about_ms.max(late_ms(e)))));
+        let own = self.s.unanswered.iter().map(|(e, at)| (e, at.plus(late_ms(e))));
+        let ready = foreign.chain(own).filter(|(stale, _)| stale.opposes(&effect)).map(|(_, ready)| ready).max();
+        if let Some(ready) = ready.filter(|ready| self.now < *ready) {
+            return Next::Wait(ready);
         }
         let attempt = self.m.attempts_of(&effect) + 1;
         let counted = if mutant::on(Mutant::ReuseToken) { 1 } else { attempt };

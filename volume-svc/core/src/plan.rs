@@ -123,6 +123,15 @@ pub struct SourceFacts {
     pub agent_supported: Option<bool>,
 }
 
+/// The function that makes the calls which move volumes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FunctionFacts {
+    /// Its name.
+    pub name: String,
+    /// What it lacks of the contract, in words for people; empty if it does all that a migration needs (H17).
+    pub lacks: Vec<String>,
+}
+
 /// Everything that the rules need, as it was read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
@@ -143,6 +152,8 @@ pub struct Facts {
     pub type_offered: Option<bool>,
     /// Bytes of the graph with its subgraphs, from the engine; none if the agent did not answer.
     pub usage_bytes: Option<i64>,
+    /// The volume manager function; none if EC2 is called without one.
+    pub function: Option<FunctionFacts>,
     /// Checks whose reads failed: they are impossible, never clean.
     pub unreadable: Vec<Reason>,
 }
@@ -188,7 +199,16 @@ pub fn judge(ask: &Ask, facts: &Facts) -> Verdict {
     source(facts, &mut verdict);
     capacity(ask, facts, &mut verdict);
     storage(ask, facts, &mut verdict);
+    function(facts, &mut verdict);
     verdict
+}
+
+/// H17: a function that detaches by volume id alone, or runs late, would take the volume from whoever serves it then.
+fn function(facts: &Facts, verdict: &mut Verdict) {
+    let Some(function) = facts.function.as_ref().filter(|f| !f.lacks.is_empty()) else { return };
+    let fix =
+        format!("deploy a volume manager function that fits: {} lacks {}", function.name, function.lacks.join(", "));
+    verdict.add(Reason::LambdaUnsupported, "volume_function", None, None, fix);
 }
 
 fn volume(ask: &Ask, facts: &Facts, verdict: &mut Verdict) {

@@ -41,6 +41,8 @@ pub struct Calls {
     pub doubtful: bool,
     /// Since when neither a call nor the agent that it went to was answered.
     pub unanswered_since: Option<UnixMs>,
+    /// When the last one that got no answer was given up.
+    pub doubted_at: Option<UnixMs>,
     /// When the last one was answered.
     pub last_at: Option<UnixMs>,
     /// The last answer.
@@ -57,6 +59,9 @@ pub struct Scratch {
     /// An intent of another fence that was open when this driver loaded, and when it first saw it (F6). Kept also
     /// when the intent is resolved: its stale call may come later all the same.
     pub foreign: Option<(Effect, UnixMs)>,
+    /// Effects with a call of this process that was never answered, and when it was given up. Kept when the effect's
+    /// outcome is established: the call may begin later all the same (H17).
+    pub unanswered: Vec<(Effect, UnixMs)>,
     /// Candidates whose reservation was refused.
     pub rejected: BTreeSet<InstanceId>,
     /// An append was refused by a row of the registries or locks: somebody else writes there (H32).
@@ -114,6 +119,9 @@ impl Scratch {
         let unanswered = result == Err(Trouble::Unknown);
         // Accepted is no doubt: what it leads to is read. Only silence leaves it open whether it was accepted.
         calls.doubtful |= unanswered;
+        if unanswered {
+            calls.doubted_at = Some(now);
+        }
         calls.unanswered_since = if unanswered { calls.unanswered_since.or(Some(now)) } else { None };
         calls.answer = Some(result);
         self.turned();
@@ -123,6 +131,9 @@ impl Scratch {
     pub(crate) fn followed(&mut self, before: &Migration, after: &Migration, entries: &[Entry], ours: bool) {
         let (had, has) = (before.open.as_ref().map(|o| o.n), after.open.as_ref().map(|o| o.n));
         if had != has {
+            if let (Some(open), Some(at)) = (&before.open, self.calls.doubted_at) {
+                self.unanswered.push((open.effect.clone(), at));
+            }
             self.calls = Calls { fresh: ours && has.is_some(), ..Calls::default() };
             self.turned();
         } else if before.stage != after.stage || before.direction != after.direction {
@@ -138,8 +149,8 @@ impl Scratch {
                 Fact::TakenOver { .. } => self.beware(before, entry.at),
                 // What an operator mended is looked at as after a restart.
                 Fact::Resumed { .. } => {
-                    let (foreign, loaded_at) = (self.foreign.take(), self.loaded_at);
-                    *self = Self { foreign, ..Self::loaded(loaded_at) };
+                    let (foreign, unanswered) = (self.foreign.take(), std::mem::take(&mut self.unanswered));
+                    *self = Self { foreign, unanswered, ..Self::loaded(self.loaded_at) };
                 }
                 _ => {}
             }

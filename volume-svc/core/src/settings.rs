@@ -38,6 +38,9 @@ pub struct Settings {
     pub undo_step_ms: i64,
     /// First opposite call after a takeover with an unresolved intent of another fence (F6).
     pub turn_about_ms: i64,
+    /// How long an attach or detach that got no answer may still begin: 0 for EC2's own calls, whose late ones match
+    /// nothing (F1); the function's time limit where a function makes them (H17).
+    pub late_call_ms: i64,
     /// Between two reads that must agree about a free volume (N2).
     pub free_gap_ms: i64,
     /// Between two counts of writers or connections (rule 38, N3).
@@ -81,6 +84,7 @@ impl Default for Settings {
             soak_ms: 3_600_000,
             undo_step_ms: 1_800_000,
             turn_about_ms: 30_000,
+            late_call_ms: 0,
             free_gap_ms: 300,
             zero_gap_ms: 1_000,
             probe_gap_ms: 200,

@@ -38,6 +38,8 @@ impl Seen {
 pub enum Reply {
     /// Answer.
     Answer(u16, String),
+    /// Answer with a header.
+    Headed(u16, (&'static str, &'static str), String),
     /// Close the connection without an answer.
     Drop,
     /// Never answer.
@@ -117,6 +119,10 @@ async fn serve(
         Reply::Answer(status, body) => {
             let answer = Response::builder().status(status).header("x-amzn-requestid", format!("req-{number}"));
             Ok(answer.body(Full::new(Bytes::from(body))).unwrap())
+        }
+        Reply::Headed(status, (name, value), body) => {
+            let answer = Response::builder().status(status).header("x-amzn-requestid", format!("req-{number}"));
+            Ok(answer.header(name, value).body(Full::new(Bytes::from(body))).unwrap())
         }
         Reply::Drop => Err(std::io::Error::other("dropped by the test")),
         Reply::Hang => std::future::pending().await,

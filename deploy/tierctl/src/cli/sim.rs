@@ -72,7 +72,7 @@ Examples:
         #[command(flatten)]
         which: Which,
         /// Every fault
-        #[arg(long, conflicts_with_all = ["api", "instance", "group", "lag_ms"])]
+        #[arg(long, conflicts_with_all = ["api", "instance", "group", "action", "lag_ms"])]
         all: bool,
     },
 }
@@ -89,6 +89,9 @@ pub struct Which {
     /// The Auto Scaling group
     #[arg(long, value_name = "GROUP")]
     pub group: Option<String>,
+    /// The volume manager function's action: detach_volume
+    #[arg(long, value_name = "ACTION")]
+    pub action: Option<String>,
     /// How far indexes lag, in real milliseconds
     #[arg(long, value_name = "MS")]
     pub lag_ms: Option<u64>,

@@ -86,6 +86,7 @@ fn flag(field: &str) -> &str {
         "api" => "--api",
         "instance_id" => "--instance",
         "group_name" => "--group",
+        "action" => "--action",
         "lag_ms" => "--lag-ms",
         "count" => "--count",
         "skip" => "--skip",
@@ -147,7 +148,8 @@ fn plain(value: &Value) -> String {
 impl Which {
     /// What is said, by the cloud's names.
     fn json(self) -> Map<String, Value> {
-        let texts = [("api", self.api), ("instance_id", self.instance), ("group_name", self.group)];
+        let texts =
+            [("api", self.api), ("instance_id", self.instance), ("group_name", self.group), ("action", self.action)];
         let texts = texts.into_iter().filter_map(|(key, value)| Some((key.to_owned(), json!(value?))));
         texts.chain(self.lag_ms.map(|lag_ms| ("lag_ms".to_owned(), json!(lag_ms)))).collect()
     }

@@ -3,6 +3,7 @@
 use super::Fault;
 use crate::api::agent::Address;
 use crate::api::{ApiError, Call, Lost, Service};
+use crate::lambda::LATE_MS;
 use crate::sim::{Sim, latency};
 use crate::timing::{Mishap, Op};
 
@@ -26,6 +27,8 @@ impl Sim {
         let fate = |lost| Some(Fate { lost, least_ms: 0 });
         if call.service() == Service::Engine {
             None
+        } else if self.runs_late(call) {
+            fate(Lost::Before)
         } else if let Some(lost) = self.unanswered(call) {
             Some(Fate { lost, least_ms: AGENT_TIMEOUT_MS })
         } else if self.faults.strikes(&Fault::LostAnswerBefore { api: api.clone() }) {
@@ -39,6 +42,17 @@ impl Sim {
         } else {
             None
         }
+    }
+
+    /// Whether the function that is called runs later, behind its caller's back.
+    fn runs_late(&mut self, call: &Call) -> bool {
+        let Call::Invoke(request) = call else { return false };
+        let action = request.payload["action"].as_str().unwrap_or_default().to_owned();
+        let late = self.faults.strikes(&Fault::FunctionRunsLate { action });
+        if late {
+            self.run_later(self.now_ms + LATE_MS, &request.payload);
+        }
+        late
     }
 
     /// Whether the agent that is called gives no answer, or one that is too late. One that cannot answer is not struck.
@@ -80,6 +94,8 @@ impl Sim {
         throttled.then(|| match service {
             Service::Ec2 => ApiError::new("RequestLimitExceeded", "Request limit exceeded.", 503),
             Service::Autoscaling => ApiError::bad("Throttling", "Rate exceeded"),
+            Service::Lambda => ApiError::new("TooManyRequestsException", "Rate exceeded", 429),
+            Service::Sns => ApiError::new("Throttled", "Rate exceeded", 429),
             _ => ApiError::new("TOO_MANY_REQUESTS", "too many requests", 429),
         })
     }

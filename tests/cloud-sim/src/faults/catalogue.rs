@@ -50,6 +50,8 @@ pub enum ParameterKind {
     Action,
     /// A write of DynamoDB that can meet another one.
     StoreWrite,
+    /// An action of the volume manager function that moves volumes.
+    FunctionAction,
     /// An instance that lives.
     Instance,
     /// A group that exists.
@@ -77,6 +79,7 @@ const STORE_WRITE: &[Parameter] = &[parameter("api", ParameterKind::StoreWrite, 
 const INSTANCE: &[Parameter] = &[parameter("instance_id", ParameterKind::Instance, true)];
 const ANY_INSTANCE: &[Parameter] = &[parameter("instance_id", ParameterKind::Instance, false)];
 const GROUP: &[Parameter] = &[parameter("group_name", ParameterKind::Group, true)];
+const FUNCTION: &[Parameter] = &[parameter("action", ParameterKind::FunctionAction, true)];
 const LAG: &[Parameter] = &[parameter("lag_ms", ParameterKind::Milliseconds, true)];
 
 use Strikes::{Chances, Once, Steadily};
@@ -116,6 +119,21 @@ pub const CATALOGUE: &[Entry] = &[
     entry("lost_answer_after", Chances, API, "the effect happens, the answer does not arrive"),
     entry("server_error_before", Chances, API, "the action is answered with HTTP 500 and did nothing"),
     entry("server_error_after", Chances, API, "the action took effect and is answered with HTTP 500"),
+    entry(
+        "function_is_old",
+        Steadily,
+        NONE,
+        "the volume manager function is the predecessor's: no holder, no last moment",
+    ),
+    entry(
+        "function_crashes",
+        Chances,
+        FUNCTION,
+        "the function does what it is asked for and ends with `FunctionError`",
+    ),
+    entry("function_fails", Chances, FUNCTION, "the function does what it is asked for and says `statusCode` 500"),
+    entry("function_runs_late", Chances, FUNCTION, "the call gets no answer, and the function runs 20 s later"),
+    entry("function_runs_twice", Chances, FUNCTION, "the function runs once more a minute later, by itself"),
     entry("conflict", Chances, STORE_WRITE, "a write of DynamoDB meets another one: TransactionConflict"),
     entry("index_lag", Chances, LAG, "DynamoDB's indexes do not show writes younger than lag_ms (real time)"),
 ];

@@ -10,7 +10,7 @@ use super::catalogue::{self, CATALOGUE, Entry, ParameterKind, Strikes};
 use crate::api::control::{ActiveFault, ClearFaults, Faults as FaultList, SetFault};
 use crate::api::{ApiError, Call, Done, Service};
 use crate::sim::{Event, Sim};
-use crate::store;
+use crate::{lambda, store};
 
 /// The keys of a request to set a fault that are no parameters of the fault.
 const HOW: [&str; 3] = ["count", "skip", "for_ms"];
@@ -212,6 +212,9 @@ impl Reading<'_> {
             }
             ParameterKind::StoreWrite if !can_be_struck(text, kind) => {
                 self.fault(key, format!("must be one of {}", store::CONFLICTING.join(", ")));
+            }
+            ParameterKind::FunctionAction if !lambda::ACTIONS.contains(&text) => {
+                self.fault(key, format!("must be one of {}", lambda::ACTIONS.join(", ")));
             }
             ParameterKind::Instance if self.sim.living(text).is_err() => {
                 self.fault(key, format!("must be an instance that lives, not '{text}'"));

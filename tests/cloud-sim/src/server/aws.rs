@@ -1,4 +1,4 @@
-//! AWS's front door at `/`: checks who asks, tells the services apart, and speaks the query protocol with both.
+//! AWS's front door at `/`: checks who asks, tells the services apart, and speaks the query protocol with each.
 //!
 //! The signature's credential scope names the service; without one the action does. DynamoDB has an address of its own.
 
@@ -14,13 +14,13 @@ use super::auth::{self, Signature};
 use super::cloud::Cloud;
 use super::net::NoAnswer;
 use super::query::{Dialect, Query};
-use super::{autoscaling, ec2, ec2_xml, json};
+use super::{autoscaling, ec2, ec2_xml, json, sns};
 use crate::api::{ApiError, Call, Service};
 
 /// Where the SDK looks for the request id of an error.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
-/// A request to EC2 or Auto Scaling.
+/// A request to EC2, Auto Scaling or SNS.
 pub(super) async fn handle(
     State(cloud): State<Arc<Cloud>>,
     headers: HeaderMap,
@@ -30,6 +30,7 @@ pub(super) async fn handle(
     let dialect = match signature.as_ref().map(|signature| signature.service.as_str()) {
         Some("ec2") => Dialect::Ec2,
         Some("autoscaling") => Dialect::AutoScaling,
+        Some("sns") => Dialect::Sns,
         Some("dynamodb") => return Ok(dynamodb_is_elsewhere(&cloud.dynamodb_url)),
         _ => dialect_of(&body),
     };
@@ -45,6 +46,7 @@ pub(super) async fn handle(
     let text = match dialect {
         Dialect::Ec2 => ec2_xml::answer(&answer, &cloud.account_id, &request_id),
         Dialect::AutoScaling => autoscaling::answer(&answer, &request_id),
+        Dialect::Sns => sns::answer(&answer, &request_id),
     };
     Ok(match text {
         Some(text) => xml(StatusCode::OK, text, request_id),
@@ -63,6 +65,7 @@ fn parse(body: &[u8], dialect: Dialect) -> Result<Call, ApiError> {
     match dialect {
         Dialect::Ec2 => ec2::call(query),
         Dialect::AutoScaling => autoscaling::call(query),
+        Dialect::Sns => sns::call(query),
     }
 }
 
@@ -70,13 +73,18 @@ fn parse(body: &[u8], dialect: Dialect) -> Result<Call, ApiError> {
 fn dialect_of(body: &[u8]) -> Dialect {
     let action = Query::parse(body, Dialect::Ec2).optional("Action").unwrap_or_default();
     let known = Call::actions().iter().find(|(_, name)| *name == action);
-    if known.is_some_and(|(service, _)| *service == Service::Autoscaling) { Dialect::AutoScaling } else { Dialect::Ec2 }
+    match known {
+        Some((Service::Autoscaling, _)) => Dialect::AutoScaling,
+        Some((Service::Sns, _)) => Dialect::Sns,
+        _ => Dialect::Ec2,
+    }
 }
 
 fn refusal(error: &ApiError, dialect: Dialect, request_id: &str) -> Response {
     let text = match dialect {
         Dialect::Ec2 => ec2_xml::error(error, request_id),
         Dialect::AutoScaling => autoscaling::error(error, request_id),
+        Dialect::Sns => sns::error(error, request_id),
     };
     let status = StatusCode::from_u16(error.http_status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     xml(status, text, request_id.to_owned())

@@ -7,6 +7,7 @@
 //! | `GET /sim/fleet` | what was planted ([`crate::seed::Fleet`]) |
 //! | `GET /sim/ledger?after=&limit=` | API calls ([`crate::api::control::LedgerPage`]) |
 //! | `GET /sim/engine-log?after=&limit=` | what the engines did ([`crate::api::control::EngineLogPage`]) |
+//! | `GET /sim/published?after=&limit=` | what was published to topics ([`crate::api::sns::Messages`]) |
 //! | `GET /sim/audit/{graph_id}` | acknowledged against readable writes ([`crate::api::control::WriteAudit`]) |
 //! | `GET /sim/faults` | faults that are on ([`crate::api::control::Faults`]) |
 //! | `GET /sim/faults/catalogue` | faults that there are ([`crate::faults::catalogue::Entry`]) |
@@ -35,6 +36,7 @@ use super::cloud::Cloud;
 use super::json;
 use super::net::NoAnswer;
 use crate::api::control::{AuditWrites, EditGroup, ListFaults, ReadEngineLog, ReadLedger, RebootInstance, SetLoad};
+use crate::api::sns::ReadPublished;
 use crate::api::{Answer, ApiError, Call};
 use crate::faults::catalogue::CATALOGUE;
 
@@ -48,6 +50,7 @@ pub(super) fn routes() -> Router<Arc<Cloud>> {
         .route("/sim/fleet", get(fleet))
         .route("/sim/ledger", get(ledger))
         .route("/sim/engine-log", get(engine_log))
+        .route("/sim/published", get(published))
         .route("/sim/audit/{graph_id}", get(audit))
         .route("/sim/faults", get(faults).post(set_fault))
         .route("/sim/faults/catalogue", get(catalogue))
@@ -98,6 +101,10 @@ async fn ledger(State(cloud): Shared, Query(stretch): Query<Stretch>) -> Result<
 
 async fn engine_log(State(cloud): Shared, Query(stretch): Query<Stretch>) -> Result<Response, NoAnswer> {
     send(&cloud, Ok(Call::ReadEngineLog(ReadEngineLog { after_seq: stretch.after, limit: stretch.limit }))).await
+}
+
+async fn published(State(cloud): Shared, Query(stretch): Query<Stretch>) -> Result<Response, NoAnswer> {
+    send(&cloud, Ok(Call::ReadPublished(ReadPublished { after_seq: stretch.after, limit: stretch.limit }))).await
 }
 
 async fn audit(State(cloud): Shared, Path(graph_id): Path<String>) -> Result<Response, NoAnswer> {
@@ -161,6 +168,7 @@ fn written(answer: &Answer) -> Response {
         Answer::ListFaults(body) | Answer::ClearFaults(body) => json::answer(ok, body),
         Answer::ReadLedger(body) => json::answer(ok, body),
         Answer::ReadEngineLog(body) => json::answer(ok, body),
+        Answer::ReadPublished(body) => json::answer(ok, body),
         Answer::AuditWrites(body) => json::answer(ok, body),
         // Nothing else is asked for here.
         _ => json::refusal(&ApiError::new("INTERNAL", "no such answer", 500)),

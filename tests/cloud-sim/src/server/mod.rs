@@ -1,7 +1,8 @@
 //! The wire face: the simulated cloud as a server that AWS's own SDKs talk to unchanged.
 //!
-//! One port serves EC2 and Auto Scaling by their query protocols (`aws`), the agents and engines of all instances
-//! (`agents`) and the simulator's own switches (`control`); a second one serves DynamoDB (`store_face`). The model is
+//! One port serves EC2, Auto Scaling and SNS by their query protocols (`aws`), Lambda by its own (`lambda`), the agents and
+//! engines of all instances (`agents`) and the simulator's own switches (`control`); a second one serves DynamoDB
+//! (`store_face`). The model is
 //! behind one lock and kept in one file (`state`); latencies and lost answers are carried out here, by the stack's
 //! clock (`clock`). Nothing here decides what a call does: that is the model's.
 //!
@@ -20,8 +21,10 @@ mod ec2;
 mod ec2_xml;
 mod error;
 mod json;
+mod lambda;
 mod net;
 mod query;
+mod sns;
 mod state;
 mod store_face;
 mod timestamp;
@@ -207,6 +210,7 @@ fn load(config: &Config, clock_file: &Path) -> Result<State, ServerError> {
 fn routes(cloud: Arc<Cloud>) -> Router {
     Router::new()
         .route("/", post(aws::handle))
+        .route("/2015-03-31/functions/{name}/invocations", post(lambda::invoke))
         .route("/agents/{instance_id}/{*path}", any(agents::agent))
         .route("/engine/{instance_id}/{graph_id}/{action}", any(agents::engine))
         .merge(control::routes())

@@ -16,6 +16,8 @@ pub(super) enum Dialect {
     Ec2,
     /// Auto Scaling: `Name.member.1`; `ValidationError` for everything.
     AutoScaling,
+    /// SNS: `Name.entry.1`; `InvalidParameter` for everything.
+    Sns,
 }
 
 /// The parameters of a request.
@@ -45,6 +47,7 @@ impl Query {
                     ApiError::bad("MissingParameter", format!("The request must contain the parameter {name}"))
                 }
                 Dialect::AutoScaling => ApiError::bad("ValidationError", format!("{name} must not be null")),
+                Dialect::Sns => ApiError::bad("InvalidParameter", format!("Invalid parameter: {name}")),
             });
             String::new()
         })
@@ -87,6 +90,7 @@ impl Query {
         let stem = match self.dialect {
             Dialect::Ec2 => format!("{name}."),
             Dialect::AutoScaling => format!("{name}.member."),
+            Dialect::Sns => format!("{name}.entry."),
         };
         let tails = self.values.keys().filter_map(|key| key.strip_prefix(&stem));
         let numbers: BTreeSet<u32> = tails.filter_map(|tail| tail.split('.').next()?.parse().ok()).collect();
@@ -100,6 +104,7 @@ impl Query {
                 ApiError::bad("InvalidParameterValue", format!("Value ({value}) for parameter {name} is invalid."))
             }
             Dialect::AutoScaling => ApiError::bad("ValidationError", format!("{name} must not be '{value}'")),
+            Dialect::Sns => ApiError::bad("InvalidParameter", format!("Invalid parameter: {name} ({value})")),
         });
     }
 
@@ -116,6 +121,7 @@ impl Query {
                 Dialect::AutoScaling => {
                     ApiError::bad("ValidationError", format!("The parameter {name} is not supported"))
                 }
+                Dialect::Sns => ApiError::bad("InvalidParameter", format!("Invalid parameter: {name}")),
             });
         }
         self.fault.map_or(Ok(request), Err)

@@ -273,6 +273,7 @@ fn changes(call: &Call) -> bool {
                 | Call::ReadLedger(_)
                 | Call::ReadEngineLog(_)
                 | Call::AuditWrites(_)
+                | Call::ReadPublished(_)
         );
     !reads
 }

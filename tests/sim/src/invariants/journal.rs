@@ -238,9 +238,10 @@ fn i03_detach_only_what_is_unmounted(journal: &Journal, effect: &Effect, sim: &S
     if !journal.is_source(instance) || journal.turning_back || ended {
         return Ok(());
     }
-    let safe = journal.safety.as_ref().is_some_and(|id| {
-        journal.completed.contains(id) && sim.completed_snapshot(id.as_str()).is_some()
-    });
+    let safe = journal
+        .safety
+        .as_ref()
+        .is_some_and(|id| journal.completed.contains(id) && sim.completed_snapshot(id.as_str()).is_some());
     holds("3", safe, || format!("the safety snapshot {:?} is not completed", journal.safety))?;
     holds("3", journal.confirmed_at.is_some(), || "the gate was not confirmed".to_owned())?;
     holds("3", journal.drained_at.is_some(), || "the writers were not seen to be gone".to_owned())?;

@@ -44,7 +44,9 @@ pub fn i05_money_and_tier_agree(graph: &Graph<'_>) -> Verdict {
         ("instance", graph.instance_row.as_ref().and_then(|row| row.s("cluster_tier"))),
     ];
     for (whose, found) in tiers {
-        holds("5", found == Some(tier.as_str()), || format!("the {whose} tier of {} is {found:?}, not {tier}", here.id))?;
+        holds("5", found == Some(tier.as_str()), || {
+            format!("the {whose} tier of {} is {found:?}, not {tier}", here.id)
+        })?;
     }
     let price = subscription.price_cents;
     holds("5", price == cents, || format!("the price of {} is {price}, not {cents}", here.id))?;

@@ -14,7 +14,7 @@ pub fn written(write: &Write, existed: bool, sim: &Sim) -> Verdict {
             set
         }
         Op::Upsert { set, .. } => set,
-        Op::Put(_) | Op::Check => return Ok(()),
+        Op::Put(_) | Op::Count { .. } | Op::Check => return Ok(()),
     };
     match write.key.table {
         Table::Volume => volume(&write.key.pk, set, sim),

@@ -75,7 +75,9 @@ fn closed_by(gate: &Gate) -> Option<&ChangeId> {
 
 /// 11, for the sequence that customers see.
 fn i11_no_gap(feed: &mut Feed, event: &ChangeEvent) -> Verdict {
-    holds("11", event.seq == feed.seq + 1, || format!("event {} of {} follows {}", event.seq, event.change_id, feed.seq))?;
+    holds("11", event.seq == feed.seq + 1, || {
+        format!("event {} of {} follows {}", event.seq, event.change_id, feed.seq)
+    })?;
     let best = feed.best.insert(event.direction, event.permille).unwrap_or(0);
     holds("11", event.permille >= best, || format!("progress of {} falls from {best}: {event:?}", event.change_id))?;
     holds("11", event.at_ms >= feed.at_ms, || format!("time of {} falls: {event:?}", event.change_id))?;

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use tiershift_core::error::NotChecked;
 use tiershift_core::ids::{ChangeId, GraphId, GroupName};
 use tiershift_core::{Reason, UnixMs};
-use volume_core::plan::{Ask, AttachmentFacts, Facts, GraphFacts, GroupFacts, SourceFacts, VolumeFacts, judge};
+use volume_core::plan::{
+    Ask, AttachmentFacts, Facts, FunctionFacts, GraphFacts, GroupFacts, SourceFacts, VolumeFacts, judge,
+};
 
 fn ask() -> Ask {
     Ask {
@@ -64,6 +66,7 @@ fn sound() -> Facts {
         idle: 0,
         type_offered: Some(true),
         usage_bytes: Some(LIMIT_BYTES),
+        function: None,
         unreadable: Vec::new(),
     }
 }
@@ -186,6 +189,11 @@ const BROKEN: &[Broken] = &[
         &[(Reason::HealthCheckType, "source.group")],
     ),
     (
+        "a function without the contract",
+        |_, f| f.function = Some(FunctionFacts { name: "fn".to_owned(), lacks: vec!["operation_id".to_owned()] }),
+        &[(Reason::LambdaUnsupported, "volume_function")],
+    ),
+    (
         "a target group with an EBS check",
         |_, f| target(f).health_checks = vec!["EBS".to_owned()],
         &[(Reason::HealthCheckType, "target.group")],
@@ -222,6 +230,8 @@ const BROKEN: &[Broken] = &[
 fn sound_facts_are_clean() {
     let verdict = judge(&ask(), &sound());
     assert!(verdict.clean(), "{verdict:?}");
+    let whole = FunctionFacts { name: "fn".to_owned(), lacks: Vec::new() };
+    assert!(judge(&ask(), &Facts { function: Some(whole), ..sound() }).clean());
 }
 
 #[test]

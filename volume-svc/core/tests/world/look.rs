@@ -198,6 +198,7 @@ impl World {
             idle: u32::try_from(self.candidates().len()).expect("few"),
             type_offered: Some(true),
             usage_bytes: Some(fixture::LIMIT_BYTES / 2),
+            function: None,
             unreadable: Vec::new(),
         }
     }

@@ -4,7 +4,9 @@
 
 use super::autoscaling::AutoScaling;
 use super::ec2::Ec2;
+use super::lambda::Lambda;
 use super::last_look::{Guard, SigningTime};
+use super::sns::{Sns, Topic};
 use crate::store::dynamodb::{DynamoDb, Names};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
@@ -12,6 +14,7 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_ec2::config::{SharedHttpClient, StalledStreamProtectionConfig};
 use aws_smithy_async::time::SharedTimeSource;
 use aws_smithy_http_client::Builder;
+use aws_smithy_http_client::pool::{Client as PooledClient, ConnectionPool, DriverSpawner, Partition, PartitionId};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
@@ -32,9 +35,15 @@ const READ_TOTAL: Duration = Duration::from_secs(30);
 /// LaunchInstances waits for the instances' ids.
 const LAUNCH: Duration = Duration::from_mins(1);
 
+/// Beside a function's own time limit: for the way there and back, and a cold start.
+const INVOKE_MARGIN: Duration = Duration::from_secs(30);
+
+/// Between two signs of life on a connection that waits for a function's end: NATs forget a silent one after 350 s.
+const KEEPALIVE: Duration = Duration::from_mins(1);
+
 /// How long a connection may idle: less than the 60 s and more after which servers and NATs close it, for a write on a
-/// connection that is being closed has an unknown outcome. No call lasts long enough to need TCP keepalive (60 s,
-/// where NATs forget after 350 s).
+/// connection that is being closed has an unknown outcome. Only a call to a function lasts long enough to need TCP
+/// keepalive.
 const IDLE: Duration = Duration::from_secs(15);
 
 /// Where AWS is and who we are.
@@ -134,6 +143,27 @@ impl Aws {
         )
     }
 
+    /// The volume manager function, by its name or ARN. `limit` is its own time limit: a caller that waits for less
+    /// does not know what it missed.
+    pub fn lambda(&self, function: &str, limit: Duration) -> Result<Lambda, BadSettings> {
+        let attempt = limit + INVOKE_MARGIN;
+        let config = guarded(tuned(&self.reads, RetryConfig::disabled(), attempt, attempt));
+        let http = waiting_client(self.settings.endpoint_url.as_deref())?;
+        let mut builder = aws_sdk_lambda::config::Builder::from(&config).http_client(http).interceptor(Guard);
+        builder.set_endpoint_url(self.settings.endpoint_url.clone());
+        builder.set_retry_config(config.retry_config().cloned());
+        Ok(Lambda::new(aws_sdk_lambda::Client::from_conf(builder.build()), function.to_owned(), limit))
+    }
+
+    /// A topic for alerts, in its own region. No look guards it: an alert is true whoever drives now.
+    pub fn sns(&self, topic: Topic, environment: &str) -> Sns {
+        let config = tuned(&self.reads, RetryConfig::disabled(), WRITE, WRITE);
+        let mut builder = aws_sdk_sns::config::Builder::from(&config).region(Region::new(topic.region().to_owned()));
+        builder.set_endpoint_url(self.settings.endpoint_url.clone());
+        builder.set_retry_config(config.retry_config().cloned());
+        Sns::new(aws_sdk_sns::Client::from_conf(builder.build()), topic, environment.to_owned())
+    }
+
     /// The store. Its writes carry their own fence, so no look guards them.
     pub fn dynamodb(&self, names: Names) -> DynamoDb {
         DynamoDb::new(self.dynamodb_client(Attempts::Several), self.dynamodb_client(Attempts::One), names)
@@ -191,6 +221,23 @@ fn http_client(endpoint_url: Option<&str>) -> SharedHttpClient {
     } else {
         Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).pool_idle_timeout(IDLE).build_https()
     }
+}
+
+/// The same for calls that wait for minutes: TCP keepalive holds their connections (rule 43).
+fn waiting_client(endpoint_url: Option<&str>) -> Result<SharedHttpClient, BadSettings> {
+    let bad = |error: String| BadSettings(vec![format!("no HTTP client for Lambda: {error}")]);
+    // Connections live on the runtime of whoever calls first; there is one.
+    let spawner = DriverSpawner::from_fn(|connection| drop(tokio::spawn(connection)));
+    let here = PartitionId::from_index(0);
+    let builder = ConnectionPool::builder().idle_timeout(IDLE).tcp_keepalive(KEEPALIVE);
+    let builder = builder.partitions([Partition::new(here, spawner)]);
+    let pool = if endpoint_url.is_some_and(|url| url.starts_with("http:")) {
+        builder.build_http()
+    } else {
+        builder.tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
+    };
+    let pool = pool.map_err(|e| bad(e.to_string()))?;
+    Ok(SharedHttpClient::new(PooledClient::from_partition(&pool, here).map_err(|e| bad(e.to_string()))?))
 }
 
 fn tuned(base: &SdkConfig, retry: RetryConfig, attempt: Duration, total: Duration) -> SdkConfig {
@@ -254,5 +301,23 @@ mod tests {
             assert_eq!(timeouts.operation_attempt_timeout(), Some(attempt));
             assert!(timeouts.operation_timeout().is_some());
         }
+    }
+
+    /// A caller that gives up before the function's own limit does not know what it missed, and one that asks twice has
+    /// asked for two runs.
+    #[tokio::test]
+    async fn a_function_is_invoked_once_and_waited_for_longer_than_it_may_run() {
+        let local = Some("http://127.0.0.1:1");
+        let aws = Aws::load(&settings(Identity::Dev, local, local)).await.unwrap();
+        let limit = Duration::from_mins(15);
+        let lambda = aws.lambda("f", limit).unwrap();
+        let config = lambda.client.config();
+        assert_eq!(config.retry_config().map(RetryConfig::max_attempts), Some(1));
+        let timeouts = config.timeout_config().unwrap();
+        for timeout in [timeouts.read_timeout(), timeouts.operation_attempt_timeout(), timeouts.operation_timeout()] {
+            assert_eq!(timeout, Some(limit + INVOKE_MARGIN));
+        }
+        assert_eq!(timeouts.connect_timeout(), Some(CONNECT));
+        assert!(aws.sns(Topic::parse("arn:aws:sns:r:123456789012:t").unwrap(), "e").is_bounded(), "an alert too");
     }
 }

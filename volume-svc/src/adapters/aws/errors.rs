@@ -1,4 +1,4 @@
-//! What EC2's and Auto Scaling's errors mean: one table by operation and code (rule 46). In Rust all EC2 errors are
+//! What AWS's errors mean, of every service but DynamoDB: one table by operation and code (rule 46). In Rust all EC2 errors are
 //! untyped, so the code is all there is; texts are never compared.
 //!
 //! Without a row a code is `UnknownCode` if AWS refused (4xx), else `Unknown`. Failures without a code of AWS get one
@@ -16,7 +16,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 const ANY: &str = "*";
 
 /// Operation, code, meaning. More exact rows first.
-const TABLE: [(&str, &str, Class); 66] = [
+const TABLE: [(&str, &str, Class); 85] = [
     // The device name is taken in the instance, which EC2 cannot know better; nothing else of an attach is ours to
     // get wrong, and the caller's list of devices ends.
     ("AttachVolume", "InvalidParameterValue", Class::DeviceInUse),
@@ -25,6 +25,27 @@ const TABLE: [(&str, &str, Class); 66] = [
     ("SetInstanceProtection", "ValidationError", Class::IncorrectState),
     // In no group (any more), or the group is at its minimum size.
     ("TerminateInstanceInAutoScalingGroup", "ValidationError", Class::IncorrectState),
+    // A function that was not run. What Lambda says with a 5xx and without a row may have been said behind its end.
+    ("Invoke", "ResourceNotFoundException", Class::Permanent),
+    ("Invoke", "InvalidRequestContentException", Class::Permanent),
+    ("Invoke", "InvalidParameterValueException", Class::Permanent),
+    ("Invoke", "RequestTooLargeException", Class::Permanent),
+    ("Invoke", "UnsupportedMediaTypeException", Class::Permanent),
+    ("Invoke", "RecursiveInvocationException", Class::Permanent),
+    ("Invoke", "ResourceConflictException", Class::Throttled),
+    ("Invoke", "SnapStartNotReadyException", Class::Throttled),
+    // Alerts: SNS spells its own codes.
+    ("Publish", "Throttled", Class::Throttled),
+    ("Publish", "KMSThrottling", Class::Throttled),
+    ("Publish", "NotFound", Class::Permanent),
+    ("Publish", "EndpointDisabled", Class::Permanent),
+    ("Publish", "KMSDisabled", Class::Permanent),
+    ("Publish", "KMSInvalidState", Class::Permanent),
+    ("Publish", "KMSNotFound", Class::Permanent),
+    ("Publish", "KMSOptInRequired", Class::Permanent),
+    ("Publish", "AuthorizationError", Class::Denied),
+    ("Publish", "InvalidSecurity", Class::Denied),
+    ("Publish", "KMSAccessDenied", Class::Denied),
     (ANY, "RequestLimitExceeded", Class::Throttled),
     (ANY, "Throttling", Class::Throttled),
     (ANY, "ThrottlingException", Class::Throttled),
@@ -203,6 +224,25 @@ mod tests {
             ("ModifyInstanceAttribute", "InvalidInstanceAttributeValue", Class::NotFound(Thing::Device)),
             ("SetInstanceProtection", "ValidationError", Class::IncorrectState),
             ("TerminateInstanceInAutoScalingGroup", "ValidationError", Class::IncorrectState),
+            ("Invoke", "ResourceNotFoundException", Class::Permanent),
+            ("Invoke", "InvalidRequestContentException", Class::Permanent),
+            ("Invoke", "InvalidParameterValueException", Class::Permanent),
+            ("Invoke", "RequestTooLargeException", Class::Permanent),
+            ("Invoke", "UnsupportedMediaTypeException", Class::Permanent),
+            ("Invoke", "RecursiveInvocationException", Class::Permanent),
+            ("Invoke", "ResourceConflictException", Class::Throttled),
+            ("Invoke", "SnapStartNotReadyException", Class::Throttled),
+            ("Publish", "Throttled", Class::Throttled),
+            ("Publish", "KMSThrottling", Class::Throttled),
+            ("Publish", "NotFound", Class::Permanent),
+            ("Publish", "EndpointDisabled", Class::Permanent),
+            ("Publish", "KMSDisabled", Class::Permanent),
+            ("Publish", "KMSInvalidState", Class::Permanent),
+            ("Publish", "KMSNotFound", Class::Permanent),
+            ("Publish", "KMSOptInRequired", Class::Permanent),
+            ("Publish", "AuthorizationError", Class::Denied),
+            ("Publish", "InvalidSecurity", Class::Denied),
+            ("Publish", "KMSAccessDenied", Class::Denied),
         ];
         for (operation, code, class) in exact {
             assert_eq!(class_of(operation, code), Some(class), "{operation} {code}");

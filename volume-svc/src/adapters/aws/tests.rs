@@ -4,6 +4,9 @@
 mod autoscaling;
 mod ec2;
 mod failures;
+mod lambda;
+mod sns;
+mod unknown_codes;
 
 use super::config::{Aws, Identity, Settings};
 use crate::adapters::canned::{Canned, Reply};

@@ -4,7 +4,7 @@ use super::{at, at_open, one, two};
 use crate::text;
 use crate::world::driver::Ended;
 use crate::world::faults::Fate;
-use crate::world::fixture::{self, idle, source};
+use crate::world::fixture::{self, Setup, idle, source};
 use crate::world::host::Door;
 use tiershift_core::Reason;
 use volume_core::Machine;
@@ -79,6 +79,44 @@ fn f6_the_first_opposite_call_after_a_take_over_waits_half_a_minute() {
     });
     let waited_ms = run.world.now - loaded_at;
     assert!(waited_ms >= Settings::default().turn_about_ms, "only {waited_ms} ms");
+}
+
+/// H17: where calls are made by a function, one that was never answered may begin until the function's limit.
+#[test]
+fn an_unanswered_call_of_our_own_holds_back_its_opposite_where_it_may_begin_late() {
+    let waited = |late_call_ms: i64| {
+        let setup = Setup { settings: Settings { late_call_ms, ..Settings::default() }, ..two() };
+        let mut run = at_open(&setup, "detach");
+        run.world.faults.once("detach", Fate::LostAfter);
+        run.until("the lost answer", |run| run.machine.scratch.calls.doubted_at.is_some());
+        let given_up_at = run.world.now;
+        run.until("the attach", |run| {
+            run.state().open.as_ref().is_some_and(|o| matches!(o.effect, Effect::Attach { .. }))
+        });
+        let waited_ms = run.world.now - given_up_at;
+        assert_eq!(run.finish(), Ended::Moved);
+        waited_ms
+    };
+    assert!(waited(0) < 30_000, "EC2's own late calls match nothing (F1)");
+    assert!((100_000..130_000).contains(&waited(100_000)));
+}
+
+/// And a dead driver's does so too, for longer than half a minute.
+#[test]
+fn a_stale_call_by_a_function_is_waited_for_as_long_as_it_may_begin() {
+    let setup = Setup { settings: Settings { late_call_ms: 100_000, ..Settings::default() }, ..one() };
+    let mut run = at_open(&setup, "attach");
+    run.world.faults.always("attach", Fate::LostBefore);
+    run.call_unheard();
+    let loaded_at = run.world.now;
+    run.crash();
+    run.world.faults.calls.clear();
+    run.world.faults.adopt_fails.insert(idle(1));
+    run.until("the way back", |run| {
+        run.state().open.as_ref().is_some_and(|o| matches!(o.effect, Effect::Detach { .. }))
+    });
+    let waited_ms = run.world.now - loaded_at;
+    assert!(waited_ms >= 100_000, "only {waited_ms} ms");
 }
 
 #[test]

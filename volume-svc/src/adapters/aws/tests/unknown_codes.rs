@@ -1,0 +1,75 @@
+//! Rule 46 over the whole way from an answer of AWS to an operator: a code that no table knows is no refusal, and a human
+//! is told the call and the code.
+
+use super::{aws, refusal};
+use crate::adapters::agent::HttpAgent;
+use crate::adapters::canned::Canned;
+use crate::adapters::describe::Describer;
+use crate::adapters::direct::Direct;
+use crate::alerts::tests::migration;
+use crate::alerts::{Alert, Alerts, Kind};
+use crate::journal::Journal;
+use crate::ports::cloud::Ec2Api;
+use crate::store::memory::Memory;
+use crate::world::World;
+use std::sync::{Arc, Mutex};
+use tiershift_common::clock::{Clock, Scaled};
+use tiershift_core::event::Direction;
+use tiershift_core::ids::WorkerId;
+use volume_core::effect::{Answer, Command, Effect, Observe, Seen, Trouble};
+use volume_core::settings::Settings;
+
+#[derive(Debug, Default)]
+struct Raised(Mutex<Vec<Alert>>);
+
+impl Alerts for Raised {
+    fn raise(&self, alert: Alert) {
+        self.0.lock().unwrap().push(alert);
+    }
+}
+
+async fn world(server: &Canned, alerts: Arc<Raised>) -> World {
+    let aws = aws(server).await;
+    let ec2: Arc<dyn Ec2Api> = Arc::new(aws.ec2());
+    let clock: Arc<dyn Clock> = Arc::new(Scaled::wall());
+    let worker = WorkerId::parse("w-1").unwrap();
+    World {
+        ops: Arc::new(Direct::over(Arc::clone(&ec2))),
+        describer: Describer::start(&ec2, &clock, 50),
+        ec2,
+        autoscaling: Arc::new(aws.autoscaling()),
+        agents: Arc::new(HttpAgent::new("key").unwrap()),
+        alerts,
+        journal: Journal::new(Arc::new(Memory::new()), Arc::clone(&clock), worker, Settings::default()),
+        clock,
+        agent_url_template: None,
+        environment: "test".to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn a_code_that_no_table_knows_is_told_with_its_call_and_is_no_refusal() {
+    for (code, known) in [("Brand.New", false), ("IncorrectState", true)] {
+        let server = Canned::start(move |_, _| refusal(400, code)).await;
+        let raised = Arc::new(Raised::default());
+        let world = world(&server, Arc::clone(&raised)).await;
+        let m = migration(Direction::Forward);
+        let instance = m.spec.as_ref().unwrap().source.instance.clone();
+        let effect = Effect::Detach { instance, device: "/dev/sdf".to_owned() };
+        let command = Command::Effect { n: 1, effect, token: "t".to_owned() };
+        let trouble = if known { Trouble::IncorrectState } else { Trouble::Unknown };
+        assert_eq!(world.run(&m, &command).await, Some(Answer::Effect { n: 1, result: Err(trouble) }));
+        // A read's, too.
+        let seen = world.run(&m, &Command::Observe(Observe::Volume)).await;
+        assert_eq!(seen, Some(Answer::Seen { what: Observe::Volume, seen: Seen::Nothing(trouble) }));
+        let told: Vec<(Kind, String)> =
+            raised.0.lock().unwrap().iter().map(|alert| (alert.kind, alert.detail.clone())).collect();
+        let words = |call: &str| {
+            (
+                Kind::UnknownCode,
+                format!("{call} was refused with the code Brand.New, which has no row in the table of errors"),
+            )
+        };
+        assert_eq!(told, if known { vec![] } else { vec![words("DetachVolume"), words("DescribeVolumes")] });
+    }
+}
