@@ -80,7 +80,7 @@ async fn history(seed: u64) -> (Arc<Rig>, Evidence) {
     let config = Config { timing: Timing::Drawn, mishaps: true, ..Config::default() };
     let rig = Rig::with(config, seed, short_soak()).await;
     // What was seeded has been so for long: no read goes back behind it.
-    sleep(Duration::from_secs(60)).await;
+    sleep(Duration::from_mins(1)).await;
     for _ in 0..dice.between(0, 2) {
         let (fault, count) = fault(&mut dice);
         rig.cloud.fault(fault, count);
@@ -133,7 +133,7 @@ async fn history(seed: u64) -> (Arc<Rig>, Evidence) {
         cut.await.expect("a power cut does not panic");
         rig.cloud.at_once(ClearFault { fault: dead });
         // Long enough for what was cut off to boot.
-        sleep(Duration::from_secs(600)).await;
+        sleep(Duration::from_mins(10)).await;
     }
     (rig, evidence)
 }
