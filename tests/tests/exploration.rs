@@ -4,7 +4,7 @@
 //!
 //! Both cores are pure, so a step is a function call and a state can be copied. Time is abstracted: what only waits is let
 //! wait, and a deadline is an event. A state is its control part (stage, open effect, what is owed, who holds what); two
-//! that differ in clocks and counters only are one. `exploration/volume.rs` runs the migration in its world,
+//! that differ in clocks and counters only are one. `exploration/volume.rs` runs the migration in its world (`exploration/cloud.rs`),
 //! `exploration/subscription.rs` the change, its owed effects and the money, `exploration/joint.rs` is both with every
 //! step that can be next, `exploration/search.rs` goes through them.
 //!
@@ -16,6 +16,8 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a failed expectation is the report")]
 
+#[path = "exploration/cloud.rs"]
+mod cloud;
 #[path = "exploration/joint.rs"]
 mod joint;
 #[path = "exploration/search.rs"]

@@ -106,7 +106,7 @@ async fn served_by_a_new_instance(rig: &Rig, evidence: &Evidence) {
     let home = evidence.state.home.as_ref().expect("another took its place").clone();
     rest::at_rest(rig, &evidence.state, home.instance.as_str(), "ladybug-standard").await;
     let told =
-        evidence.followed.events.iter().find(|event| event.detail.get("reason").is_some() && event.permille == 1_000);
+        evidence.followed.events.iter().find(|event| event.detail.contains_key("reason") && event.permille == 1_000);
     let told = told.expect("the end says where");
     assert_eq!(told.detail.get("instance").map(String::as_str), Some(home.instance.as_str()));
     assert_eq!(source_row(rig, evidence).await.s("status"), Some("terminated"));
