@@ -256,12 +256,12 @@ async fn the_tables_are_away(how: Away) {
 
 #[tokio::test]
 async fn tables_that_refuse_everyone_for_a_while_lose_nothing() {
-    the_tables_are_away(Away::Closed).await;
+    Box::pin(the_tables_are_away(Away::Closed)).await;
 }
 
 #[tokio::test]
 async fn tables_that_say_nothing_for_a_while_lose_nothing() {
-    the_tables_are_away(Away::Silent).await;
+    Box::pin(the_tables_are_away(Away::Silent)).await;
 }
 
 /// A slower clock, so that an outage of seconds stays below the limit of blocked writes (300 s).
@@ -329,7 +329,7 @@ const CROWD: usize = 8;
 #[tokio::test]
 async fn a_crowd_of_changes_survives_random_deaths() {
     let (crew, first) = Crew::begin(SPEED, &patient()).await;
-    let mut workers = vec![first, crew.hire(&[]).await, crew.hire(&[]).await];
+    let mut workers = [first, crew.hire(&[]).await, crew.hire(&[]).await];
     let mut dice = Dice::new(20_261_127);
     let mut journeys = Vec::new();
     for number in 1..=CROWD {

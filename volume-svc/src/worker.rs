@@ -144,7 +144,9 @@ impl Worker {
                 return Found::default();
             }
         };
-        hints.iter().for_each(|hint| self.wake(hint));
+        for hint in &hints {
+            self.wake(hint);
+        }
         let dead = match self.dead(&hints, watched).await {
             Ok(dead) => dead,
             Err(error) => {

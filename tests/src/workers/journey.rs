@@ -92,9 +92,8 @@ impl Journey {
             if wanted(&head) {
                 return head;
             }
-            if begun.elapsed() > BOUND {
-                panic!("{what} did not come within {BOUND:?}:\n{}", self.told().await);
-            }
+            let late = begun.elapsed() > BOUND;
+            assert!(!late, "{what} did not come within {BOUND:?}:\n{}", self.told().await);
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }

@@ -232,7 +232,7 @@ impl Scene {
     async fn doubled(&self, id: &ChangeId) -> Vec<String> {
         self.read_on().await;
         let entries = self.crew.journal.entries(id, 1).await.expect("the journal can be read");
-        let doubled = judge::doubled(&*self.ledger.lock().await, id, &entries);
+        let doubled = judge::doubled(&self.ledger.lock().await, id, &entries);
         doubled.into_iter().map(|line| format!("{id}: {line}")).collect()
     }
 
@@ -263,7 +263,7 @@ impl Scene {
         outcome.takeovers_ms = self.ears.takeovers().iter().map(Duration::as_millis).collect();
         outcome.takeovers_ms.sort_unstable();
         self.read_on().await;
-        outcome.broken = judge::fences_only_grow(&*self.ledger.lock().await);
+        outcome.broken = judge::fences_only_grow(&self.ledger.lock().await);
         outcome.broken.append(&mut self.engines.lock().await.faults);
         outcome
     }
