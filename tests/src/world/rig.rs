@@ -3,6 +3,7 @@
 
 use super::cloud::Cloud;
 use async_trait::async_trait;
+use cloud_sim::fleet::FleetError;
 use cloud_sim::seed::{self, Fleet, FleetGraph, GraphKind};
 use cloud_sim::{Config, Sim};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -76,10 +77,20 @@ impl Rig {
 
     /// The same with another temper of the cloud.
     pub async fn with(config: Config, seed: u64, settings: Settings) -> Arc<Self> {
+        Self::over(config, seed, settings, |sim| seed::plant(sim)).await
+    }
+
+    /// The same with another fleet.
+    pub async fn over(
+        config: Config,
+        seed: u64,
+        settings: Settings,
+        plant: impl FnOnce(&mut Sim) -> Result<Fleet, FleetError>,
+    ) -> Arc<Self> {
         let clock: Arc<dyn Clock> = Arc::new(Virtual::starting_at(ORIGIN_MS));
         let mut sim = Sim::new(config, seed);
         sim.advance(u64::try_from(ORIGIN_MS).unwrap_or(0));
-        let fleet = seed::plant(&mut sim).expect("an empty cloud takes the fleet");
+        let fleet = plant(&mut sim).expect("an empty cloud takes the fleet");
         let rig = Self {
             cloud: Cloud::new(sim, Arc::clone(&clock)),
             clock,
