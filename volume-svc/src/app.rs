@@ -2,6 +2,8 @@
 
 use crate::adapters::agent::HttpAgent;
 use crate::adapters::aws::{Attempts, Aws, Identity, Settings as AwsSettings};
+use crate::adapters::budget::Budget;
+use crate::adapters::budgeted::Budgeted;
 use crate::adapters::describe::Describer;
 use crate::alerts;
 use crate::config::Args;
@@ -12,7 +14,7 @@ use crate::hub::Hub;
 use crate::journal::Journal;
 use crate::lease::Lease;
 use crate::migrations::Migrations;
-use crate::ports::cloud::Ec2Api;
+use crate::ports::cloud::{AutoScalingApi, Ec2Api};
 use crate::ports::store::Store;
 use crate::registry::Registry;
 use crate::store::dynamodb::{Names, tables};
@@ -105,13 +107,15 @@ pub async fn build(args: &Args) -> Result<App, StartError> {
     let store: Arc<dyn Store> = Arc::new(aws.dynamodb(names));
     let me = worker_id()?;
     let journal = Journal::new(Arc::clone(&store), Arc::clone(&clock), me.clone(), settings.clone());
-    let ec2: Arc<dyn Ec2Api> = Arc::new(aws.ec2());
+    let (ec2, autoscaling): (Arc<dyn Ec2Api>, Arc<dyn AutoScalingApi>) =
+        (Arc::new(aws.ec2()), Arc::new(aws.autoscaling()));
+    let budget = Budget::new(Arc::clone(&clock), args.call_budget_percent);
     let key = args.agent_api_key.clone().unwrap_or_else(|| DEV_AGENT_KEY.to_owned());
     let agents = HttpAgent::new(&key).map_err(|e| StartError::Config(vec![format!("--agent-api-key: {e}")]))?;
     let world = World {
-        describer: Describer::start(&ec2, &clock, DESCRIBE_WINDOW_MS),
-        ec2,
-        autoscaling: Arc::new(aws.autoscaling()),
+        describer: Describer::start(&ec2, &autoscaling, &budget, &clock, DESCRIBE_WINDOW_MS),
+        ec2: Arc::new(Budgeted::new(&ec2, &budget)),
+        autoscaling: Arc::new(Budgeted::new(&autoscaling, &budget)),
         agents: Arc::new(agents),
         journal: journal.clone(),
         clock: Arc::clone(&clock),

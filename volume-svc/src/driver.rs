@@ -10,7 +10,7 @@ use crate::hold::{Hold, Instant};
 use crate::hub::Hub;
 use crate::journal::{AppendError, Journal, ReadError};
 use crate::lease::Lease;
-use crate::ports::cloud::last_look::{self, LastLook};
+use crate::ports::cloud::last_look::{self, Lasts};
 use crate::world::World;
 use std::sync::Arc;
 use std::time::Duration;
@@ -159,8 +159,9 @@ impl Drivers {
             return;
         }
         let stage = machine.state.stage;
-        let look = LastLook::with_left(self.lease.left_ms());
-        let Some(answer) = last_look::under(look, self.world.run(&machine.state, command)).await else { return };
+        let lease: Arc<dyn Lasts> = self.lease.clone();
+        let answer = last_look::under_lease(lease, self.world.run(&machine.state, command)).await;
+        let Some(answer) = answer else { return };
         if matches!(command, Command::Effect { .. }) {
             self.hold.reached(stage, Instant::Called).await;
         }

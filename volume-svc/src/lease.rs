@@ -4,6 +4,7 @@
 //! a simulated second is no reason to believe a process dead. (Virtual time has no other time, so a lease can be
 //! told what to read.) Who takes over from whom is `worker.rs`.
 
+use crate::ports::cloud::last_look::Lasts;
 use crate::ports::store::Store;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -83,6 +84,12 @@ impl Lease {
         if let Err(error) = store.transact(&beat_token(&me, -1), vec![write]).await {
             tracing::warn!(%error, "the lease was not handed back; it runs out by itself");
         }
+    }
+}
+
+impl Lasts for Lease {
+    fn left_ms(&self) -> i64 {
+        Self::left_ms(self)
     }
 }
 
