@@ -160,7 +160,9 @@ impl Drivers {
         }
         let stage = machine.state.stage;
         let lease: Arc<dyn Lasts> = self.lease.clone();
-        let answer = last_look::under_lease(lease, self.world.run(&machine.state, command)).await;
+        // Boxed: a command's reads and waits would make every driver's task three times as large.
+        let running = Box::pin(self.world.run(&machine.state, command));
+        let answer = last_look::under_lease(lease, running).await;
         let Some(answer) = answer else { return };
         if matches!(command, Command::Effect { .. }) {
             self.hold.reached(stage, Instant::Called).await;

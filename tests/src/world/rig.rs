@@ -77,7 +77,7 @@ impl Rig {
 
     /// The same with another temper of the cloud.
     pub async fn with(config: Config, seed: u64, settings: Settings) -> Arc<Self> {
-        Self::over(config, seed, settings, |sim| seed::plant(sim)).await
+        Self::over(config, seed, settings, seed::plant).await
     }
 
     /// The same with another fleet.

@@ -79,8 +79,8 @@ impl Api {
                 (2, 25)
             }
             Self::CreateSnapshot | Self::DeleteSnapshot | Self::CreateVolume => (2, 50),
-            Self::CreateTags => (5, 50),
-            Self::DescribeVolumes
+            Self::CreateTags
+            | Self::DescribeVolumes
             | Self::DescribeInstances
             | Self::DescribeInstanceStatus
             | Self::DescribeSnapshots

@@ -315,7 +315,7 @@ where
                 tokio::select! {
                     biased;
                     Some(done) = calls.join_next(), if !calls.is_empty() => self.note(&done),
-                    _ = admitted(&mut admission) => break,
+                    () = admitted(&mut admission) => break,
                     question = questions.recv(), if !full => match question {
                         Some(question) => batch.add(question),
                         None => return,
