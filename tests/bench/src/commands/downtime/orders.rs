@@ -8,6 +8,7 @@ use volume_svc::world::TAG_STEP;
 
 /// A change that EC2 makes: called, under way, and seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_field_names, reason = "units stand in names")]
 pub struct Effect {
     /// Latency of its call, in ms.
     pub call_ms: u64,
@@ -92,12 +93,12 @@ fn effect(ledger: &[LedgerEntry], at: usize, next: usize, op: Op) -> Option<Effe
     // An attach draws a second lag behind, for the instance's own view.
     let lag = call.drew.get(..place)?.iter().rfind(|drawn| drawn.op == Op::ReadLag)?;
     let of_volume = |call: &&LedgerEntry| call.parameters.contains_key("filter:volume-id");
-    let reads = ledger.get(at..next)?.iter().filter(|call| call.action == "DescribeVolumes").filter(of_volume);
+    let mut reads = ledger.get(at..next)?.iter().filter(|call| call.action == "DescribeVolumes").filter(of_volume);
     Some(Effect {
         call_ms: drew(call, Op::MutateCall)?,
         takes_ms: call.drew.get(place)?.ms,
         lag_ms: lag.ms,
-        read_ms: drew(reads.last()?, Op::DescribeCall)?,
+        read_ms: drew(reads.next_back()?, Op::DescribeCall)?,
     })
 }
 

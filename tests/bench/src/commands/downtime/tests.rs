@@ -56,7 +56,7 @@ fn a_report_is_coherent() {
     for (order, keys) in KEYS {
         let found: Vec<&str> = json[order].as_object().expect("an object").keys().map(String::as_str).collect();
         assert_eq!(found, keys, "{order}");
-        assert!(json[order].as_object().expect("an object").values().all(|value| value.is_f64()), "{json}");
+        assert!(json[order].as_object().expect("an object").values().all(serde_json::Value::is_f64), "{json}");
     }
     let number = |order: &str, key: &str| json[order][key].as_f64().expect("a number");
     assert!(number("ours", "blocked_p99_s") >= number("ours", "blocked_p50_s"));
