@@ -3,6 +3,8 @@
 use crate::adapters::agent::HttpAgent;
 use crate::adapters::aws::sns::Topic;
 use crate::adapters::aws::{Attempts, Aws, Identity, Settings as AwsSettings};
+use crate::adapters::budget::Budget;
+use crate::adapters::budgeted::Budgeted;
 use crate::adapters::describe::Describer;
 use crate::adapters::direct::Direct;
 use crate::alerts::{Alerts, Desk, Log};
@@ -14,7 +16,7 @@ use crate::hub::Hub;
 use crate::journal::Journal;
 use crate::lease::Lease;
 use crate::migrations::Migrations;
-use crate::ports::cloud::Ec2Api;
+use crate::ports::cloud::{AutoScalingApi, Ec2Api};
 use crate::ports::store::Store;
 use crate::ports::volume_ops;
 use crate::registry::Registry;
@@ -133,7 +135,11 @@ pub async fn build(args: &Args) -> Result<App, StartError> {
         let client = aws.dynamodb_client(Attempts::Several);
         tables::create(&client, &names).await.map_err(|e| StartError::Tables(e.into()))?;
     }
-    let ec2: Arc<dyn Ec2Api> = Arc::new(aws.ec2());
+    let (ec2, autoscaling): (Arc<dyn Ec2Api>, Arc<dyn AutoScalingApi>) =
+        (Arc::new(aws.ec2()), Arc::new(aws.autoscaling()));
+    let budget = Budget::new(Arc::clone(&clock), args.call_budget_percent);
+    let describer = Describer::start(&ec2, &autoscaling, &budget, &clock, DESCRIBE_WINDOW_MS);
+    let ec2: Arc<dyn Ec2Api> = Arc::new(Budgeted::new(&ec2, &budget));
     let ops: Arc<dyn volume_ops::VolumeOps> = match args.volume_ops {
         VolumeOps::Ec2 => Arc::new(Direct::over(Arc::clone(&ec2))),
         VolumeOps::Lambda => {
@@ -156,10 +162,10 @@ pub async fn build(args: &Args) -> Result<App, StartError> {
     let key = args.agent_api_key.clone().unwrap_or_else(|| DEV_AGENT_KEY.to_owned());
     let agents = HttpAgent::new(&key).map_err(|e| StartError::Config(vec![format!("--agent-api-key: {e}")]))?;
     let world = World {
-        describer: Describer::start(&ec2, &clock, DESCRIBE_WINDOW_MS),
+        describer,
         ec2,
         ops,
-        autoscaling: Arc::new(aws.autoscaling()),
+        autoscaling: Arc::new(Budgeted::new(&autoscaling, &budget)),
         agents: Arc::new(agents),
         alerts: Arc::clone(&alerts),
         journal: journal.clone(),

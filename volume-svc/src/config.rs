@@ -60,6 +60,10 @@ pub struct Args {
     /// Create missing tables at the start (development; production makes them by CloudFormation)
     #[arg(long)]
     pub create_tables: bool,
+    /// Calls to AWS that this process may make, in percent of its share: 100 is half of what AWS gives the account, for one
+    /// process; two processes get 50 each
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub call_budget_percent: u32,
     /// Key of the agents on the instances, sent as X-API-Key
     #[arg(long, env = "TIERSHIFT_AGENT_API_KEY", hide_env_values = true)]
     pub agent_api_key: Option<String>,

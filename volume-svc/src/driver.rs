@@ -10,7 +10,7 @@ use crate::hold::{Hold, Instant};
 use crate::hub::Hub;
 use crate::journal::{AppendError, Journal, ReadError};
 use crate::lease::{Lease, Term};
-use crate::ports::cloud::last_look::{self, LastLook};
+use crate::ports::cloud::last_look;
 use crate::world::World;
 use std::sync::Arc;
 use std::time::Duration;
@@ -178,14 +178,17 @@ impl Drivers {
     /// Runs a command and feeds the machine. Nothing is sent by a process whose lease has run out (F7).
     async fn run(&self, machine: &mut Machine, command: &Command, term: Term) {
         let stage = machine.state.stage;
-        let look = LastLook::with_left(self.lease.left_ms(term));
         if !self.lease.holds(term) {
             return;
         }
-        if matches!(command, Command::Effect { .. }) {
-            self.hold.reached(stage, Instant::Sending).await;
-        }
-        let Some(answer) = last_look::under(look, self.world.run(&machine.state, command)).await else { return };
+        // Boxed: a command's reads and waits would make every driver's task three times as large.
+        let running = Box::pin(async {
+            if matches!(command, Command::Effect { .. }) {
+                self.hold.reached(stage, Instant::Sending).await;
+            }
+            self.world.run(&machine.state, command).await
+        });
+        let Some(answer) = last_look::under_lease(self.lease.during(term), running).await else { return };
         if matches!(command, Command::Effect { .. }) {
             self.hold.reached(stage, Instant::Called).await;
         }

@@ -2,9 +2,7 @@
 //! failed that it could not be made: a fact that could not be read is never taken for a good one.
 
 use crate::ports::agent::AgentError;
-use crate::ports::cloud::{
-    Group, InstanceState, ModificationState as Mod, Process, SnapshotFilter, SnapshotState, VolumeFilter,
-};
+use crate::ports::cloud::{Group, InstanceState, ModificationState as Mod, Process, SnapshotState};
 use crate::ports::store::StoreError;
 use crate::world::{World, attachments_of, bytes_of};
 use tiershift_core::Reason;
@@ -59,15 +57,8 @@ impl World {
     /// The volume that carries a graph: among the volumes that EC2 shows on the graph's instance, the one whose row
     /// lists it. No index decides (rule 6), and no "first volume of the instance" either (D-30).
     async fn volume_of(&self, graph: &GraphId, instance: &InstanceId) -> Result<Option<VolumeFacts>, Trouble> {
-        let filter = VolumeFilter { instance_ids: vec![instance.clone()], ..VolumeFilter::default() };
-        let mut ids: Vec<VolumeId> = self
-            .ec2
-            .describe_volumes(&filter)
-            .await
-            .map_err(|e| self.trouble(&e))?
-            .into_iter()
-            .map(|v| v.volume_id)
-            .collect();
+        let attached = self.describer.attached(instance).await.map_err(|e| self.trouble(&e))?;
+        let mut ids: Vec<VolumeId> = attached.into_iter().map(|v| v.volume_id).collect();
         // The volume may be away from where the row says: the index is the hint that remains.
         let hint = self.journal.store().query_index(Index::VolumeByInstance, instance.as_str(), None, None, 50).await;
         let hinted = hint.map_err(|e| Self::store_trouble(&e))?.items;
@@ -93,13 +84,9 @@ impl World {
             .await
             .map_err(|e| Self::store_trouble(&e))?
             .unwrap_or_default();
-        let filter = VolumeFilter { ids: vec![id.clone()], ..VolumeFilter::default() };
-        let volumes = self.ec2.describe_volumes(&filter).await.map_err(|e| self.trouble(&e))?;
-        let volume = volumes.into_iter().find(|v| v.volume_id == *id);
-        let modifications =
-            self.ec2.describe_volumes_modifications(std::slice::from_ref(id)).await.map_err(|e| self.trouble(&e))?;
-        let filter = SnapshotFilter { volume_id: Some(id.clone()), ..SnapshotFilter::default() };
-        let snapshots = self.ec2.describe_snapshots(&filter).await.map_err(|e| self.trouble(&e))?;
+        let volume = self.describer.volume(id).await.map_err(|e| self.trouble(&e))?;
+        let modification = self.describer.modification(id).await.map_err(|e| self.trouble(&e))?;
+        let snapshots = self.describer.snapshots(id).await.map_err(|e| self.trouble(&e))?;
         let pending = snapshots.iter().filter(|s| s.state == SnapshotState::Pending).count();
         Ok(VolumeFacts {
             id: id.clone(),
@@ -116,7 +103,7 @@ impl World {
                 .iter()
                 .map(AttachmentFacts::of)
                 .collect(),
-            modifying: modifications.iter().any(|m| !matches!(m.state, Mod::Completed | Mod::Failed)),
+            modifying: modification.is_some_and(|m| !matches!(m.state, Mod::Completed | Mod::Failed)),
             pending_snapshots: u32::try_from(pending).unwrap_or(u32::MAX),
         })
     }
@@ -142,11 +129,8 @@ impl World {
     }
 
     async fn source_facts(&self, id: &InstanceId) -> Result<Option<SourceFacts>, Trouble> {
-        let ids = [id.clone()];
-        let found = self.ec2.describe_instances(&ids).await.map_err(|e| self.trouble(&e))?;
-        let Some(instance) = found.into_iter().find(|i| i.instance_id == *id) else { return Ok(None) };
-        let members = self.autoscaling.describe_auto_scaling_instances(&ids).await.map_err(|e| self.trouble(&e))?;
-        let group = match members.into_iter().find(|m| m.instance_id == *id) {
+        let Some(instance) = self.describer.instance(id).await.map_err(|e| self.trouble(&e))? else { return Ok(None) };
+        let group = match self.describer.member(id).await.map_err(|e| self.trouble(&e))? {
             Some(member) => self.group_facts(&member.group).await?,
             None => None,
         };
@@ -183,7 +167,7 @@ impl World {
             Err(_) => facts.unreadable.push(Reason::NoCapacity),
         }
         if let Some(instance_type) = instance_type.filter(|t| !t.is_empty()) {
-            match self.ec2.describe_instance_type_offerings(instance_type).await {
+            match self.describer.offering(instance_type).await {
                 Ok(zones) => facts.type_offered = Some(zones.contains(&zone)),
                 Err(error) => tracing::warn!(code = error.code, "the offerings of a type could not be read"),
             }
@@ -191,13 +175,8 @@ impl World {
     }
 
     async fn group_facts(&self, name: &GroupName) -> Result<Option<GroupFacts>, Trouble> {
-        let groups = self
-            .autoscaling
-            .describe_auto_scaling_groups(std::slice::from_ref(name))
-            .await
-            .map_err(|e| self.trouble(&e))?;
-        let Some(group) = groups.into_iter().find(|g| g.name == *name) else { return Ok(None) };
-        let refreshes = self.autoscaling.describe_instance_refreshes(name).await.map_err(|e| self.trouble(&e))?;
+        let Some(group) = self.describer.group(name).await.map_err(|e| self.trouble(&e))? else { return Ok(None) };
+        let refreshes = self.describer.refreshes(name).await.map_err(|e| self.trouble(&e))?;
         let refreshing = refreshes.iter().any(|r| !r.status.ended());
         Ok(Some(group_facts(group, refreshing)))
     }

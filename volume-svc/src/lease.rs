@@ -4,6 +4,7 @@
 //! a simulated second is no reason to believe a process dead. (Virtual time has no other time, so a lease can be
 //! told what to read.) How others' heartbeats are judged is `watched.rs`, who takes over from whom `worker.rs`.
 
+use crate::ports::cloud::last_look::Lasts;
 use crate::ports::store::Store;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -84,6 +85,11 @@ impl Lease {
         self.until_ms.store(sent_ms + LEASE_MS, Ordering::Release);
     }
 
+    /// One term, to be looked at where calls wait and leave.
+    pub fn during(self: &Arc<Self>, term: Term) -> Arc<dyn Lasts> {
+        Arc::new(During { lease: Arc::clone(self), term })
+    }
+
     /// Beats until told to stop, then gives the lease up at once by saying so in its item.
     pub async fn keep(self: Arc<Self>, store: Arc<dyn Store>, me: WorkerId, stop: CancellationToken) {
         let mut rvn = 0_i64;
@@ -121,6 +127,18 @@ impl Lease {
         if let Err(error) = store.transact(&beat_token(&me, -1), vec![write]).await {
             tracing::warn!(%error, "the lease was not handed back; it runs out by itself");
         }
+    }
+}
+
+/// One term of a lease.
+struct During {
+    lease: Arc<Lease>,
+    term: Term,
+}
+
+impl Lasts for During {
+    fn left_ms(&self) -> i64 {
+        self.lease.left_ms(self.term)
     }
 }
 

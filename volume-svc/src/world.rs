@@ -9,13 +9,15 @@ use crate::journal::Journal;
 use crate::ports::agent::{Address, Agent, AgentError, Order, Scope as AgentScope, VolumeState};
 use crate::ports::cloud::{
     ApiError, AttachmentState as Ec2Attachment, AutoScalingApi, Class, Ec2Api, InstanceState, LaunchRequest, Lifecycle,
-    SnapshotFilter, SnapshotRequest, SnapshotState as Ec2Snapshot, Tags, Volume, VolumeFilter,
+    Snapshot, SnapshotRequest, SnapshotState as Ec2Snapshot, Tags, Volume,
+    traffic::{self, Traffic},
 };
 use crate::ports::store::StoreError;
 use crate::ports::volume_ops::{Operation, VolumeOps};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tiershift_common::clock::Clock;
+use tiershift_core::event::Direction;
 use tiershift_core::ids::{AnyGraphId, GroupName, InstanceId, VolumeId};
 use tiershift_core::mutant::{self, Mutant};
 use volume_core::effect::Answer;
@@ -43,13 +45,13 @@ const BEGINS_WITHIN_MS: i64 = 30_000;
 /// The ports, and what is needed to use them.
 #[derive(Clone, Debug)]
 pub struct World {
-    /// EC2.
+    /// EC2, for what changes something.
     pub ec2: Arc<dyn Ec2Api>,
     /// Who makes the calls that move a volume.
     pub ops: Arc<dyn VolumeOps>,
-    /// Reads of volumes that are polled, batched over all migrations (rule 11).
+    /// Every read of AWS, batched over all migrations and plans (rule 11).
     pub describer: Describer,
-    /// Auto Scaling.
+    /// Auto Scaling, for what changes something.
     pub autoscaling: Arc<dyn AutoScalingApi>,
     /// The agents.
     pub agents: Arc<dyn Agent>,
@@ -128,15 +130,20 @@ impl World {
         class
     }
 
-    /// Runs one command of a migration.
+    /// Runs one command of a migration; one that is on its way back goes first wherever calls wait (rule 17).
     pub async fn run(&self, m: &Migration, command: &Command) -> Option<Answer> {
         let spec = m.spec.as_ref()?;
-        Some(match command {
-            Command::Effect { n, effect, token } => {
-                Answer::Effect { n: *n, result: self.effect(m, spec, effect, token).await }
+        let undoing = m.direction == Direction::Undo;
+        let traffic = if undoing { Traffic::Rollback } else { Traffic::Forward };
+        let answer = async {
+            match command {
+                Command::Effect { n, effect, token } => {
+                    Answer::Effect { n: *n, result: self.effect(m, spec, effect, token).await }
+                }
+                Command::Observe(what) => Answer::Seen { what: what.clone(), seen: self.observe(m, spec, what).await },
             }
-            Command::Observe(what) => Answer::Seen { what: what.clone(), seen: self.observe(m, spec, what).await },
-        })
+        };
+        Some(traffic::on_behalf_of(traffic, answer).await)
     }
 
     async fn effect(&self, m: &Migration, spec: &Spec, effect: &Effect, token: &str) -> Result<Done, Trouble> {
@@ -289,14 +296,19 @@ impl World {
 
     /// Ours for a purpose, or all of the volume.
     async fn snapshots(&self, spec: &Spec, purpose: Option<Purpose>) -> Seen {
-        let ours = purpose.map_or_else(Tags::new, |purpose| {
-            [(TAG_MIGRATION.to_owned(), spec.id.to_string()), (TAG_STEP.to_owned(), purpose.name().to_owned())].into()
-        });
-        let filter = SnapshotFilter { ids: Vec::new(), volume_id: Some(spec.volume.clone()), tags: ours };
-        let found = self.ec2.describe_snapshots(&filter).await.map_err(|e| self.trouble(&e));
+        let found = match purpose {
+            Some(_) => self.describer.tagged_snapshots(TAG_MIGRATION, spec.id.as_str()).await,
+            None => self.describer.snapshots(&spec.volume).await,
+        };
+        let found = found.map_err(|e| self.trouble(&e));
+        let of_step = |s: &Snapshot| {
+            s.volume_id.as_ref() == Some(&spec.volume)
+                && purpose.is_none_or(|purpose| s.tags.get(TAG_STEP).is_some_and(|t| t == purpose.name()))
+        };
         saw(found, |list| {
             let mut seen: Vec<SnapshotSeen> = list
                 .into_iter()
+                .filter(of_step)
                 .map(|s| SnapshotSeen {
                     id: s.snapshot_id,
                     state: match s.state {
@@ -327,14 +339,16 @@ impl World {
     }
 
     pub(crate) async fn instance_at(&self, id: &InstanceId, address: &Address) -> Result<InstanceSeen, Trouble> {
-        let ids = [id.clone()];
-        let found = self.ec2.describe_instances(&ids).await.map_err(|e| self.trouble(&e))?;
-        let members = self.autoscaling.describe_auto_scaling_instances(&ids).await.map_err(|e| self.trouble(&e))?;
-        let instance = found.into_iter().find(|i| i.instance_id == *id);
-        let member = members.into_iter().find(|m| m.instance_id == *id);
+        let (instance, member, volumes) = tokio::join!(
+            biased;
+            self.describer.instance(id),
+            self.describer.member(id),
+            self.describer.attached(id),
+        );
+        let instance = instance.map_err(|e| self.trouble(&e))?;
+        let member = member.map_err(|e| self.trouble(&e))?;
+        let volumes = volumes.map_err(|e| self.trouble(&e))?;
         let running = instance.as_ref().is_some_and(|i| i.state == InstanceState::Running);
-        let filter = VolumeFilter { instance_ids: ids.to_vec(), ..VolumeFilter::default() };
-        let volumes = self.ec2.describe_volumes(&filter).await.map_err(|e| self.trouble(&e))?;
         let root = instance.as_ref().and_then(|i| i.root_device.clone());
         let data = volumes.iter().flat_map(|v| &v.attachments).filter(|a| {
             a.instance_id.as_ref() == Some(id) && root.as_ref() != Some(&a.device) && a.state != Ec2Attachment::Detached
@@ -366,12 +380,7 @@ impl World {
     }
 
     async fn group_size(&self, name: &GroupName) -> Result<GroupSeen, Trouble> {
-        let groups = self
-            .autoscaling
-            .describe_auto_scaling_groups(std::slice::from_ref(name))
-            .await
-            .map_err(|e| self.trouble(&e))?;
-        let group = groups.into_iter().find(|g| g.name == *name).ok_or(Trouble::NotFound)?;
+        let group = self.describer.group(name).await.map_err(|e| self.trouble(&e))?.ok_or(Trouble::NotFound)?;
         Ok(GroupSeen { desired: group.desired, min: group.min, max: group.max })
     }
 

@@ -20,6 +20,8 @@ struct Cli {
 /// What to measure.
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// How long writes are blocked and the volume is offline, over drawn histories in virtual time
+    Downtime(commands::downtime::Args),
     /// Kill workers under load, and see how soon others go on and what it cost
     Takeover(commands::takeover::Args),
     /// Journal appends beside bare transactions, and what a migration costs a process
@@ -28,6 +30,7 @@ enum Command {
 
 fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::Downtime(args) => commands::downtime::run(&args),
         Command::Takeover(args) => commands::takeover::run(&args),
         Command::Saga(args) => commands::saga::run(&args),
     }

@@ -164,7 +164,7 @@ impl Sim {
                 Some(drain) => drain,
                 None => Drain {
                     half_ms: self.dice.duration_ms(Op::Drain) / 2,
-                    endless: self.dice.mishap(Mishap::DrainNever),
+                    endless: self.dice.tail(Mishap::DrainNever),
                     writes_ms: now_ms,
                     reads_ms: None,
                 },

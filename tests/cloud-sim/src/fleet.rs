@@ -76,6 +76,8 @@ pub struct VolumeSpec {
     pub tags: Tags,
     /// Whether a snapshot of it exists, so that the next one is incremental.
     pub snapshotted: bool,
+    /// Bytes changed since that snapshot.
+    pub dirty_bytes: u64,
 }
 
 /// A graph to be, with its clients.
@@ -193,7 +195,7 @@ impl Sim {
                 format: self.config.build.format.clone(),
                 ..Device::default()
             },
-            dirty_bytes: 0,
+            dirty_bytes: spec.dirty_bytes,
             snapshotted: spec.snapshotted,
             home: None,
             modifications: Vec::new(),

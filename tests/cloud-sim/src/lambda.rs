@@ -167,7 +167,7 @@ impl Sim {
     fn call_ec2(&mut self, at_ms: u64, call: &Call) -> Result<Answer, ApiError> {
         let answer = self.dispatch(at_ms, at_ms, call);
         let outcome = answer.as_ref().map_or_else(|error| error.code.as_str(), |_| "ok");
-        self.ledger.call(self.now_ms, call, key_parameters(call), outcome, None);
+        self.ledger.call(self.now_ms, call, key_parameters(call), outcome, None, Vec::new());
         answer
     }
 }

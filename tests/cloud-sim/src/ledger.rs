@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::api::control::{EngineEvent, EngineLogEntry, EngineLogPage, LedgerEntry, LedgerPage};
 use crate::api::{Call, Lost};
+use crate::timing::Drawn;
 
 /// Entries kept in memory, per log.
 pub const KEPT: usize = 100_000;
@@ -56,7 +57,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Notes an API call with its outcome.
+    /// Notes an API call with its outcome and what was drawn for it.
     pub fn call(
         &mut self,
         at_ms: u64,
@@ -64,6 +65,7 @@ impl Ledger {
         parameters: BTreeMap<String, String>,
         outcome: &str,
         lost: Option<Lost>,
+        drew: Vec<Drawn>,
     ) {
         self.calls.push(|seq| LedgerEntry {
             seq,
@@ -73,6 +75,7 @@ impl Ledger {
             parameters,
             outcome: outcome.to_owned(),
             lost,
+            drew,
         });
     }
 

@@ -350,6 +350,7 @@ impl Planter<'_> {
             size_gib: story.size_gib,
             tags: tags(&[("Name", name), ("Environment", "dev"), ("Tier", &tier), ("NodeType", "writer")]),
             snapshotted: false,
+            dirty_bytes: 0,
         })?;
         self.sim.serve(&instance_id, &volume_id, DEVICE)?;
         if let Some(instance) = self.fleet.instances.last_mut() {

@@ -202,7 +202,8 @@ impl Sim {
         let lost = if refused { Some(Lost::Refused) } else { fate };
         if call.service() != Service::Engine {
             let outcome = answer.as_ref().map_or_else(|error| error.code.as_str(), |_| "ok");
-            self.ledger.call(self.now_ms, &call, key_parameters(&call), outcome, lost);
+            let drew = self.dice.take_noted();
+            self.ledger.call(self.now_ms, &call, key_parameters(&call), outcome, lost, drew);
         }
         Reply { answer, effect_ms, latency_ms, lost }
     }

@@ -65,6 +65,8 @@ pub enum Op {
     Mount,
     /// Engine open.
     EngineOpen,
+    /// What an image with nothing baked in installs at boot. Nothing here boots so; benches compare with it.
+    UserData,
 }
 
 impl Op {
@@ -89,6 +91,7 @@ impl Op {
             Self::Drain => (10_000, 300_000),
             Self::Mount => (1_000, 30_000),
             Self::EngineOpen => (5_000, 90_000),
+            Self::UserData => (180_000, 480_000),
             Self::AgentCall => (5, 50),
             Self::EngineCall => (2, 20),
         }
@@ -115,7 +118,7 @@ pub enum Mishap {
     NoCapacity,
     /// Unmount finds the mount held by a process.
     MountBusy,
-    /// One reader never goes away.
+    /// One reader never goes away: the tail of [`Op::Drain`].
     DrainNever,
     /// No mishap but a lot: which half of something happens.
     Coin,
@@ -136,6 +139,15 @@ impl Mishap {
     }
 }
 
+/// A duration as it was drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drawn {
+    /// Of what.
+    pub op: Op,
+    /// How long, in ms.
+    pub ms: u64,
+}
+
 /// The model's only source of chance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dice {
@@ -145,12 +157,15 @@ pub struct Dice {
     ops: BTreeMap<Op, u64>,
     lots: BTreeMap<Mishap, u64>,
     ids: u64,
+    /// Drawn since the ledger last took it.
+    #[serde(default)]
+    noted: Vec<Drawn>,
 }
 
 impl Dice {
     /// Dice for a seed.
     pub fn new(seed: u64, timing: Timing, mishaps: bool) -> Self {
-        Self { seed, timing, mishaps, ops: BTreeMap::new(), lots: BTreeMap::new(), ids: 0 }
+        Self { seed, timing, mishaps, ops: BTreeMap::new(), lots: BTreeMap::new(), ids: 0, noted: Vec::new() }
     }
 
     /// A duration in ms; at least 1.
@@ -173,12 +188,27 @@ impl Dice {
                 median * (sigma * normal(first)).exp()
             }
         };
-        to_ms(value)
+        let ms = to_ms(value);
+        // Calls to engines have no entry in the ledger, and there are millions of them.
+        if op != Op::EngineCall {
+            self.noted.push(Drawn { op, ms });
+        }
+        ms
+    }
+
+    /// What was drawn since this was last asked, in order.
+    pub(crate) fn take_noted(&mut self) -> Vec<Drawn> {
+        std::mem::take(&mut self.noted)
     }
 
     /// Whether a mishap happens now. Never, unless mishaps are on.
     pub fn mishap(&mut self, mishap: Mishap) -> bool {
         self.mishaps && self.lot(mishap) % 1_000_000 < mishap.per_million()
+    }
+
+    /// The same for one that is no mishap but the tail of a duration: it also happens wherever durations are drawn.
+    pub fn tail(&mut self, mishap: Mishap) -> bool {
+        (self.mishaps || self.timing == Timing::Drawn) && self.lot(mishap) % 1_000_000 < mishap.per_million()
     }
 
     /// Heads or tails, mishaps on or off.
@@ -266,6 +296,16 @@ mod tests {
         let mut dice = Dice::new(42, Timing::Drawn, true);
         let hits = (0..100_000).filter(|_| dice.mishap(Mishap::MountBusy)).count();
         assert!((850..1_150).contains(&hits), "{hits}");
+    }
+
+    #[test]
+    fn the_tail_of_a_duration_comes_with_drawn_ones() {
+        let hits = |timing| {
+            let mut dice = Dice::new(42, timing, false);
+            (0..100_000).filter(|_| dice.tail(Mishap::DrainNever)).count()
+        };
+        assert!((850..1_150).contains(&hits(Timing::Drawn)), "{}", hits(Timing::Drawn));
+        assert_eq!(hits(Timing::Median), 0);
     }
 
     #[test]

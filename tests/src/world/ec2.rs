@@ -4,6 +4,7 @@ use super::classes::{aws, not_asked};
 use super::face::Face;
 use async_trait::async_trait;
 use cloud_sim::api::ec2 as sim;
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use tiershift_core::UnixMs;
 use tiershift_core::ids::{InstanceId, Malformed, SnapshotId, VolumeId, Zone};
@@ -43,6 +44,10 @@ impl Filters {
     fn tags(mut self, tags: &Tags) -> Self {
         self.1.extend(tags.iter().map(|(key, value)| sim::Filter::new(&format!("tag:{key}"), [value.clone()])));
         self
+    }
+
+    fn any_of(self, tags: &BTreeMap<String, Vec<String>>) -> Result<Self, ApiError> {
+        tags.iter().try_fold(self, |filters, (key, values)| filters.values(&format!("tag:{key}"), values))
     }
 
     fn finish(self) -> Result<Vec<sim::Filter>, ApiError> {
@@ -159,8 +164,9 @@ impl Ec2Api for Face {
     async fn describe_snapshots(&self, filter: &SnapshotFilter) -> Result<Vec<Snapshot>, ApiError> {
         let filters = Filters("DescribeSnapshots", Vec::new())
             .values("snapshot-id", &filter.ids)?
-            .values("volume-id", filter.volume_id.as_slice())?
+            .values("volume-id", &filter.volume_ids)?
             .tags(&filter.tags)
+            .any_of(&filter.any_of)?
             .finish()?;
         let request =
             sim::DescribeSnapshots { filters, owner_ids: vec!["self".to_owned()], ..sim::DescribeSnapshots::default() };

@@ -13,6 +13,8 @@ use tiershift_core::ids::WorkerId;
 use tiershift_core::{Error, Kind};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use volume_svc::adapters::budget::Budget;
+use volume_svc::adapters::budgeted::Budgeted;
 use volume_svc::adapters::describe::Describer;
 use volume_svc::adapters::direct::Direct;
 use volume_svc::alerts::{Alerts, Desk};
@@ -22,7 +24,7 @@ use volume_svc::hub::Hub;
 use volume_svc::journal::Journal;
 use volume_svc::lease::Lease;
 use volume_svc::migrations::Migrations;
-use volume_svc::ports::cloud::Ec2Api;
+use volume_svc::ports::cloud::{AutoScalingApi, Ec2Api};
 use volume_svc::ports::store::Store;
 use volume_svc::worker::Worker;
 use volume_svc::world::World;
@@ -40,6 +42,8 @@ pub struct Process {
     pub id: WorkerId,
     /// Its use cases.
     pub migrations: Migrations,
+    /// What it may ask of AWS.
+    pub budget: Arc<Budget>,
     /// Where it dies, if it does.
     pub fuse: Arc<Fuse>,
     dead: CancellationToken,
@@ -77,14 +81,18 @@ impl Process {
         let clock = Arc::clone(&rig.clock);
         let journal = Journal::new(store, Arc::clone(&clock), id.clone(), rig.settings.clone());
         let face = Face::new(Arc::clone(&rig.cloud), Arc::clone(&fuse));
-        let ec2: Arc<dyn Ec2Api> = Arc::new(face.clone());
         // Marks are made without the process's distance to the store and its fuse, as heartbeats are.
         let alerts: Arc<dyn Alerts> = Desk::start(rig.alarm.clone(), rig.store.clone());
+        let (ec2, autoscaling): (Arc<dyn Ec2Api>, Arc<dyn AutoScalingApi>) =
+            (Arc::new(face.clone()), Arc::new(face.clone()));
+        let budget = Budget::new(Arc::clone(&clock), 100);
+        let describer = Describer::start(&ec2, &autoscaling, &budget, &clock, DESCRIBE_WINDOW_MS);
+        let ec2: Arc<dyn Ec2Api> = Arc::new(Budgeted::new(&ec2, &budget));
         let world = World {
-            describer: Describer::start(&ec2, &clock, DESCRIBE_WINDOW_MS),
+            describer,
             ops: Arc::new(Direct::over(Arc::clone(&ec2))),
             ec2,
-            autoscaling: Arc::new(face.clone()),
+            autoscaling: Arc::new(Budgeted::new(&autoscaling, &budget)),
             agents: Arc::new(face),
             alerts: Arc::clone(&alerts),
             journal: journal.clone(),
@@ -116,7 +124,17 @@ impl Process {
             catalogue: Arc::new(Catalogue::default()),
             environment: "dev".to_owned(),
         };
-        Self { id, migrations, fuse, dead: CancellationToken::new(), stop_drivers, stop_lease, driving, heartbeat }
+        Self {
+            id,
+            migrations,
+            budget,
+            fuse,
+            dead: CancellationToken::new(),
+            stop_drivers,
+            stop_lease,
+            driving,
+            heartbeat,
+        }
     }
 
     /// Ends with the process: calls into it are cut there.

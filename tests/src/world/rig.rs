@@ -3,6 +3,7 @@
 
 use super::cloud::Cloud;
 use async_trait::async_trait;
+use cloud_sim::fleet::FleetError;
 use cloud_sim::seed::{self, Fleet, FleetGraph, GraphKind};
 use cloud_sim::{Config, Sim};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -79,9 +80,19 @@ impl Rig {
 
     /// The same with another temper of the cloud.
     pub async fn with(config: Config, seed: u64, settings: Settings) -> Arc<Self> {
+        Self::planted(config, seed, settings, seed::plant).await
+    }
+
+    /// The same with another fleet.
+    pub async fn planted(
+        config: Config,
+        seed: u64,
+        settings: Settings,
+        plant: impl FnOnce(&mut Sim) -> Result<Fleet, FleetError>,
+    ) -> Arc<Self> {
         let mut sim = Sim::new(config, seed);
         sim.advance(u64::try_from(ORIGIN_MS).unwrap_or(0));
-        let fleet = seed::plant(&mut sim).expect("an empty cloud takes the fleet");
+        let fleet = plant(&mut sim).expect("an empty cloud takes the fleet");
         Self::over(sim, fleet, settings).await
     }
 

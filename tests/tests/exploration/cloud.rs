@@ -254,6 +254,7 @@ impl Truth {
         };
         Facts {
             read_at: UnixMs(now),
+            function: None,
             graph: Some(GraphFacts {
                 instance: Some(source()),
                 status: "active".to_owned(),

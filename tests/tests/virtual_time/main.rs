@@ -5,6 +5,7 @@
 
 #![expect(clippy::expect_used, reason = "a failed expectation is the report, in the tests' helpers too")]
 
+mod budgets;
 mod cancels;
 mod crashes;
 mod crowds;

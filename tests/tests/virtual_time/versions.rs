@@ -15,7 +15,7 @@ use volume_core::item::{Item, Write};
 use volume_core::keys;
 use volume_core::stage::Stage;
 use volume_core::state::End;
-use volume_svc::driver::UNREADABLE;
+use volume_svc::alerts::Kind;
 use volume_svc::ports::store::Store;
 
 /// The newest entry of a journal, as another version wrote it.
@@ -47,7 +47,7 @@ async fn calls_an_operator_and_touches_nothing(rig: &Arc<Rig>, run: &Run, proces
     let calls = rig.cloud.ledger().len();
     // Far behind every take-over, and many sweeps.
     sleep_ms(&*rig.clock, 120_000).await;
-    assert_eq!(rig.alerts(), [UNREADABLE], "once, and not with every sweep");
+    assert_eq!(rig.alerts(), [Kind::JournalUnreadable.as_str()], "once, and not with every sweep");
     let after = rig.head(&run.id).await;
     assert_eq!((after.version, after.fence), (before.version, before.fence), "nobody has taken it over");
     assert_eq!(rig.cloud.ledger().len(), calls, "nothing was asked of the cloud");

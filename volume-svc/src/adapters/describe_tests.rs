@@ -1,16 +1,13 @@
 //! The describer over a cloud that counts its calls and a clock that the test moves.
 
 use super::*;
-use crate::ports::cloud::{
-    Attachment, CreateVolume, InstanceState, InstanceStatus, SnapshotRequest, SnapshotState, Subnet, Tags,
-    VolumeModification, VolumeState,
-};
+use crate::adapters::doubles::{Cloud, Scaling, error, volume};
+use crate::ports::cloud::{InstanceState, Lifecycle, SnapshotState};
 use async_trait::async_trait;
-use std::sync::Mutex;
 use std::time::Duration;
+use tiershift_common::clock::{Virtual, sleep_ms};
 use tiershift_core::UnixMs;
-use tiershift_core::ids::Zone;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 /// A clock that the test moves.
 #[derive(Debug)]
@@ -41,131 +38,6 @@ impl Clock for Manual {
     }
 }
 
-/// Every second volume exists. Calls wait for a permit when `held`.
-#[derive(Debug, Default)]
-struct Cloud {
-    calls: Mutex<Vec<Vec<VolumeId>>>,
-    answers: Mutex<Vec<Result<(), ApiError>>>,
-    held: Mutex<bool>,
-    release: Notify,
-}
-
-impl Cloud {
-    fn calls(&self) -> Vec<Vec<VolumeId>> {
-        self.calls.lock().unwrap().clone()
-    }
-
-    /// The next calls fail so, the first last.
-    fn fail_next(&self, errors: Vec<ApiError>) {
-        *self.answers.lock().unwrap() = errors.into_iter().map(Err).collect();
-    }
-}
-
-fn not_called<T>() -> T {
-    panic!("the describer does not call this")
-}
-
-fn error(class: Class) -> ApiError {
-    ApiError { operation: "DescribeVolumes", class, code: "X".to_owned(), message: String::new(), request_id: None }
-}
-
-fn volume(id: &VolumeId) -> Volume {
-    Volume {
-        volume_id: id.clone(),
-        state: VolumeState::Available,
-        zone: Zone::parse("us-east-1a").unwrap(),
-        zone_id: None,
-        size_gib: 1,
-        volume_type: "gp3".to_owned(),
-        encrypted: false,
-        kms_key_id: None,
-        snapshot_id: None,
-        multi_attach: false,
-        attachments: vec![],
-        tags: Tags::new(),
-        created_at: None,
-    }
-}
-
-#[async_trait]
-impl Ec2Api for Cloud {
-    async fn describe_volumes(&self, filter: &VolumeFilter) -> Result<Vec<Volume>, ApiError> {
-        self.calls.lock().unwrap().push(filter.ids.clone());
-        if *self.held.lock().unwrap() {
-            self.release.notified().await;
-        }
-        self.answers.lock().unwrap().pop().unwrap_or(Ok(()))?;
-        let even =
-            |id: &&VolumeId| u64::from_str_radix(id.as_str().trim_start_matches("vol-"), 16).unwrap().is_multiple_of(2);
-        Ok(filter.ids.iter().filter(even).map(volume).collect())
-    }
-    async fn describe_instances(&self, ids: &[InstanceId]) -> Result<Vec<Instance>, ApiError> {
-        let instance = |id: &InstanceId| Instance {
-            instance_id: id.clone(),
-            state: InstanceState::Running,
-            instance_type: "r7g.large".to_owned(),
-            zone: Zone::parse("us-east-1a").unwrap(),
-            zone_id: None,
-            private_ip: None,
-            subnet_id: None,
-            root_device: None,
-            block_devices: vec![],
-            tags: Tags::new(),
-            launched_at: None,
-        };
-        Ok(ids.iter().map(instance).collect())
-    }
-    async fn describe_snapshots(&self, filter: &SnapshotFilter) -> Result<Vec<Snapshot>, ApiError> {
-        let snapshot = |id: &SnapshotId| Snapshot {
-            snapshot_id: id.clone(),
-            volume_id: None,
-            state: SnapshotState::Completed,
-            state_message: None,
-            progress_percent: Some(100),
-            started_at: None,
-            volume_size_gib: 1,
-            tags: Tags::new(),
-        };
-        Ok(filter.ids.iter().map(snapshot).collect())
-    }
-    async fn describe_instance_status(&self, _: &[InstanceId]) -> Result<Vec<InstanceStatus>, ApiError> {
-        not_called()
-    }
-    async fn describe_volumes_modifications(&self, _: &[VolumeId]) -> Result<Vec<VolumeModification>, ApiError> {
-        not_called()
-    }
-    async fn describe_instance_type_offerings(&self, _: &str) -> Result<Vec<Zone>, ApiError> {
-        not_called()
-    }
-    async fn describe_subnets(&self, _: &[String]) -> Result<Vec<Subnet>, ApiError> {
-        not_called()
-    }
-    async fn create_snapshot(&self, _: &SnapshotRequest) -> Result<Snapshot, ApiError> {
-        not_called()
-    }
-    async fn delete_snapshot(&self, _: &SnapshotId) -> Result<(), ApiError> {
-        not_called()
-    }
-    async fn attach_volume(&self, _: &VolumeId, _: &InstanceId, _: &str) -> Result<Attachment, ApiError> {
-        not_called()
-    }
-    async fn detach_volume(&self, _: &VolumeId, _: &InstanceId, _: &str) -> Result<Attachment, ApiError> {
-        not_called()
-    }
-    async fn create_tags(&self, _: &[String], _: &Tags) -> Result<(), ApiError> {
-        not_called()
-    }
-    async fn modify_instance_attribute(&self, _: &InstanceId, _: &str) -> Result<(), ApiError> {
-        not_called()
-    }
-    async fn terminate_instances(&self, _: &InstanceId) -> Result<InstanceState, ApiError> {
-        not_called()
-    }
-    async fn create_volume(&self, _: &CreateVolume) -> Result<Volume, ApiError> {
-        not_called()
-    }
-}
-
 struct Bench {
     cloud: Arc<Cloud>,
     clock: Arc<Manual>,
@@ -176,7 +48,9 @@ impl Bench {
     fn start() -> Self {
         let (cloud, clock) = (Arc::new(Cloud::default()), Manual::new());
         let (api, time): (Arc<dyn Ec2Api>, Arc<dyn Clock>) = (cloud.clone(), clock.clone());
-        Self { describer: Describer::start(&api, &time, WINDOW_MS), cloud, clock }
+        let scaling: Arc<dyn AutoScalingApi> = Arc::new(Scaling::default());
+        let budget = Budget::new(Arc::clone(&time), 100);
+        Self { describer: Describer::start(&api, &scaling, &budget, &time, WINDOW_MS), cloud, clock }
     }
 
     /// Asks in a task of its own.
@@ -330,16 +204,84 @@ async fn a_question_that_nobody_waits_for_is_not_asked() {
 }
 
 #[tokio::test]
-async fn instances_and_snapshots_have_their_own_windows() {
+async fn each_kind_has_its_own_windows() {
     let bench = Bench::start();
-    let (instance, snapshot) = (InstanceId::parse("i-01234567").unwrap(), SnapshotId::parse("snap-01234567").unwrap());
-    let describer = bench.describer.clone();
-    let asked = tokio::spawn(async move { tokio::join!(describer.instance(&instance), describer.snapshot(&snapshot)) });
+    let (instance, group) = (InstanceId::parse("i-01234567").unwrap(), GroupName::parse("writers").unwrap());
+    let (carried, describer) = (id(2), bench.describer.clone());
+    let asked = tokio::spawn(async move {
+        tokio::join!(
+            describer.instance(&instance),
+            describer.member(&instance),
+            describer.group(&group),
+            describer.snapshots(&carried),
+            describer.tagged_snapshots("change", "chg_1"),
+        )
+    });
     bench.settle().await;
     bench.clock.advance(WINDOW_MS);
-    let (instance, snapshot) = asked.await.unwrap();
+    let (instance, member, group, of_volume, tagged) = asked.await.unwrap();
     assert_eq!(instance.unwrap().unwrap().state, InstanceState::Running);
-    assert_eq!(snapshot.unwrap().unwrap().state, SnapshotState::Completed);
+    assert_eq!(member.unwrap().unwrap().lifecycle, Lifecycle::InService);
+    assert_eq!(group.unwrap(), None);
+    assert_eq!(of_volume.unwrap()[0].volume_id, Some(id(2)));
+    assert_eq!(tagged.unwrap()[0].state, SnapshotState::Completed);
+}
+
+#[tokio::test]
+async fn a_bad_id_spoils_nobody_elses_answer() {
+    let bench = Bench::start();
+    *bench.cloud.bad.lock().unwrap() = Some(id(77));
+    let asked: Vec<_> = (0..FILTER_VALUES_MAX as u64).map(|n| (n, bench.ask(n))).collect();
+    // Half of the bucket is theirs at once, which is more than they need.
+    bench.settle().await;
+    for (n, answer) in asked {
+        match answer.await.unwrap() {
+            Err(error) => assert_eq!((n, error.class), (77, Class::NotFound(crate::ports::cloud::Thing::Volume))),
+            Ok(found) => assert_eq!(found, (n % 2 == 0).then(|| volume(&id(n))), "volume {n}"),
+        }
+    }
+    let calls = bench.cloud.calls();
+    assert!(calls.len() <= 17, "halves, not one by one: {}", calls.len());
+    assert_eq!(calls.iter().filter(|ids| **ids == [id(77)]).count(), 1);
+}
+
+/// A thousand migrations that each look at their volume every second, for a minute: the calls grow with time, by the
+/// rate of their budget, and everybody is answered.
+#[tokio::test(start_paused = true)]
+async fn a_thousand_that_poll_cost_no_more_than_their_batches() {
+    const ASKERS: u64 = 1_000;
+    const LOOKS: u64 = 60;
+    let clock: Arc<dyn Clock> = Arc::new(Virtual::starting_at(0));
+    let cloud = Arc::new(Cloud::default());
+    let (api, scaling): (Arc<dyn Ec2Api>, Arc<dyn AutoScalingApi>) = (cloud.clone(), Arc::new(Scaling::default()));
+    let budget = Budget::new(Arc::clone(&clock), 100);
+    let describer = Describer::start(&api, &scaling, &budget, &clock, 50);
+    let polls: Vec<_> = (0..ASKERS)
+        .map(|n| {
+            let (describer, clock) = (describer.clone(), Arc::clone(&clock));
+            tokio::spawn(async move {
+                sleep_ms(&*clock, i64::try_from(n % 997).unwrap()).await;
+                let mut longest_ms = 0;
+                for _ in 0..LOOKS {
+                    let asked_at = clock.now();
+                    assert!(describer.volume(&id(n)).await.is_ok());
+                    longest_ms = clock.now().since(asked_at).max(longest_ms);
+                    sleep_ms(&*clock, 1_000).await;
+                }
+                longest_ms
+            })
+        })
+        .collect();
+    for poll in polls {
+        let longest_ms = poll.await.unwrap();
+        assert!(longest_ms <= 2_000, "an answer took {longest_ms} ms");
+    }
+    let took_s = clock.now().0 / 1_000 + 1;
+    let calls = i64::try_from(cloud.calls().len()).unwrap();
+    // Half of the bucket at once, then five a second; one by one it would be a thousand a second.
+    assert!(calls <= 25 + 5 * took_s, "{calls} calls in {took_s} s");
+    assert!(cloud.calls().iter().all(|ids| ids.len() <= FILTER_VALUES_MAX));
+    assert_eq!(budget.counts()[&Api::DescribeVolumes].calls, cloud.calls().len() as u64);
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod ec2;
 mod error;
 pub mod last_look;
 mod open_enum;
+pub mod traffic;
 
 pub use autoscaling::{
     Activity, ActivityStatus, AutoScalingApi, Group, HealthCheck, LaunchFault, LaunchOutcome, LaunchRequest, Lifecycle,

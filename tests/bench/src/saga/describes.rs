@@ -138,7 +138,8 @@ fn one(sim: &mut Sim, fleet: &mut Fleet, number: usize) -> Result<(), Fault> {
     let group = &fleet.groups[0];
     let instance_id = sim.add_instance(&group.name, ZONE)?;
     let zone = ZONE.to_owned();
-    let spec = VolumeSpec { zone: zone.clone(), size_gib: 20, tags: BTreeMap::default(), snapshotted: false };
+    let spec =
+        VolumeSpec { zone: zone.clone(), size_gib: 20, tags: BTreeMap::default(), snapshotted: false, dirty_bytes: 0 };
     let volume_id = sim.add_volume(spec)?;
     sim.serve(&instance_id, &volume_id, DEVICE)?;
     let graph_id = sim.new_graph_id();

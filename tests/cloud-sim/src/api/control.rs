@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::engine::Door;
 use super::{Lost, Service};
 use crate::faults::Fault;
+use crate::timing::Drawn;
 
 /// Switches a fault on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,6 +128,10 @@ pub struct LedgerEntry {
     pub outcome: String,
     /// Set if the caller got no answer.
     pub lost: Option<Lost>,
+    /// What was drawn since the entry before: the call's latency and the durations of what it began, behind those of what
+    /// happened by itself. The first entry also has what was drawn while the cloud was filled.
+    #[serde(default)]
+    pub drew: Vec<Drawn>,
 }
 
 /// A stretch of the engine log. The newest 100,000 entries are kept.

@@ -142,7 +142,7 @@ fn fences_are_kept_per_volume() {
     world.ok(world.detach(&target, "/dev/sdf"));
     world.until_attachment("none");
     // Another volume, early in its life, on the instance that has seen fence 9.
-    let spec = VolumeSpec { zone: ZONE_A.into(), size_gib: 1, tags: [].into(), snapshotted: true };
+    let spec = VolumeSpec { zone: ZONE_A.into(), size_gib: 1, tags: [].into(), snapshotted: true, dirty_bytes: 0 };
     world.volume = world.sim.add_volume(spec).unwrap();
     world.uuid = world.sim.fs_uuid(&world.volume).unwrap();
     world.ok(world.attach(&target, "/dev/sdg"));

@@ -3,13 +3,13 @@
 use cloud_sim::api::agent::{AgentAdopt, AgentHealth};
 use cloud_sim::api::autoscaling::DescribeAutoScalingGroups;
 use cloud_sim::api::control::{
-    ActiveFault, AuditWrites, ClearFault, ListFaults, ReadLedger, RebootInstance, SetFault, SetLoad,
+    ActiveFault, AuditWrites, ClearFault, LedgerEntry, ListFaults, ReadLedger, RebootInstance, SetFault, SetLoad,
 };
 use cloud_sim::api::ec2::{CreateSnapshot, DescribeVolumes};
 use cloud_sim::api::{Call, Lost, Request, Service};
 use cloud_sim::faults::Fault;
 use cloud_sim::faults::catalogue::{CATALOGUE, ParameterKind};
-use cloud_sim::timing::Timing;
+use cloud_sim::timing::{Op, Timing};
 use cloud_sim::{Config, Sim};
 
 use crate::kit::{DESCRIBE_MS, MUTATE_MS, World};
@@ -58,6 +58,22 @@ fn a_lost_answer_is_lost_before_or_after_the_effect() {
     assert_eq!(world.lost(request), Lost::After);
     world.wait(10_000);
     assert_eq!(world.attachment(), "none");
+}
+
+#[test]
+fn the_ledger_says_what_was_drawn_for_a_call() {
+    let mut world = World::new();
+    world.ok(ListFaults {});
+    world.ok(DescribeVolumes::default());
+    world.ok(CreateSnapshot { volume_id: world.volume.clone(), ..CreateSnapshot::default() });
+    let drew = |entry: &LedgerEntry| entry.drew.iter().map(|drawn| (drawn.op, drawn.ms)).collect::<Vec<_>>();
+    let entries = world.ok(ReadLedger::default()).entries;
+    let [.., describe, snapshot] = entries.as_slice() else { panic!("two entries") };
+    assert_eq!(drew(describe).last(), Some(&(Op::DescribeCall, DESCRIBE_MS)));
+    let [(Op::SnapshotCall, 500), (Op::SnapshotFirst, first_ms), (Op::ReadLag, 300)] = drew(snapshot)[..] else {
+        panic!("latency, copy and lag: {snapshot:?}")
+    };
+    assert!(first_ms > 0);
 }
 
 #[test]

@@ -63,7 +63,13 @@ impl World {
         let source = sim.add_instance(STANDARD, ZONE_A).unwrap();
         let target = sim.add_instance(LARGE, ZONE_A).unwrap();
         let volume = sim
-            .add_volume(VolumeSpec { zone: ZONE_A.into(), size_gib: 20, tags: Tags::new(), snapshotted: false })
+            .add_volume(VolumeSpec {
+                zone: ZONE_A.into(),
+                size_gib: 20,
+                tags: Tags::new(),
+                snapshotted: false,
+                dirty_bytes: 0,
+            })
             .unwrap();
         let graph =
             GraphSpec { nodes: 10, relationships: 20, bytes: 5 << 30, readers: 4, writers: 2, ..GraphSpec::default() };

@@ -17,8 +17,9 @@ pub(crate) fn writes(t: &Turn<'_>) -> Next {
     if let Some(first) = shut(t, source, Scope::Writes).filter(|_| !mutant::on(Mutant::LeaveDoorOpen)) {
         return first;
     }
-    if !empty(t, &Observe::Writers { instance: source.clone() }) {
-        return t.ask(Observe::Writers { instance: source.clone() }, t.set.zero_gap_ms);
+    let writers = Observe::Writers { instance: source.clone() };
+    if !empty(t, &writers) {
+        return count(t, writers);
     }
     // With no writer left the data stands still: what it is now is what it must be on the target.
     let probe = Observe::Probe { instance: source.clone() };
@@ -41,7 +42,14 @@ pub(crate) fn reads(t: &Turn<'_>) -> Next {
     if empty(t, &connections) {
         return Turn::enter(Stage::Release);
     }
-    t.ask(connections, t.set.zero_gap_ms)
+    count(t, connections)
+}
+
+/// Counts again: soon while there is somebody, so that the first zero is not missed for long; the second zero, which
+/// makes it a fact, has its gap.
+fn count(t: &Turn<'_>, what: Observe) -> Next {
+    let zero = t.seen(&what).is_some_and(|s| s.seen == Seen::Count(0));
+    t.ask(what, if zero { t.set.zero_gap_ms } else { t.set.agent_gap_ms })
 }
 
 fn empty(t: &Turn<'_>, what: &Observe) -> bool {

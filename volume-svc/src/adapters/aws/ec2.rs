@@ -13,6 +13,7 @@ use aws_sdk_ec2::types::{
     EbsInstanceBlockDeviceSpecification, Filter, InstanceBlockDeviceMappingSpecification, LocationType, ResourceType,
     Tag, TagSpecification, VolumeType,
 };
+use std::collections::BTreeMap;
 use tiershift_core::ids::{InstanceId, SnapshotId, VolumeId, Zone};
 
 /// Records of one page; the most that every call in use allows.
@@ -77,8 +78,9 @@ impl Ec2Api for Ec2 {
         const OP: &str = "DescribeSnapshots";
         let filters = Filters::new(OP)
             .values("snapshot-id", &filter.ids)?
-            .values("volume-id", filter.volume_id.as_slice())?
+            .values("volume-id", &filter.volume_ids)?
             .tags(&filter.tags)
+            .any_of(&filter.any_of)?
             .finish()?;
         let request = self.reads.describe_snapshots().owner_ids("self").set_filters(Some(filters));
         let pages = request.max_results(PAGE).into_paginator();
@@ -236,6 +238,10 @@ impl Filters {
             |(key, value): (&String, &String)| Filter::builder().name(format!("tag:{key}")).values(value).build();
         self.filters.extend(tags.iter().map(filter));
         self
+    }
+
+    fn any_of(self, tags: &BTreeMap<String, Vec<String>>) -> Result<Self, ApiError> {
+        tags.iter().try_fold(self, |filters, (key, values)| filters.values(&format!("tag:{key}"), values))
     }
 
     fn finish(self) -> Result<Vec<Filter>, ApiError> {

@@ -250,10 +250,12 @@ pub struct VolumeFilter {
 pub struct SnapshotFilter {
     /// One of these ids.
     pub ids: Vec<SnapshotId>,
-    /// Of this volume.
-    pub volume_id: Option<VolumeId>,
+    /// Of one of these volumes.
+    pub volume_ids: Vec<VolumeId>,
     /// Has all of these tags.
     pub tags: Tags,
+    /// Has each of these tags with one of its values.
+    pub any_of: BTreeMap<String, Vec<String>>,
 }
 
 /// An instance.

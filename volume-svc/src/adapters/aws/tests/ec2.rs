@@ -135,8 +135,9 @@ async fn snapshots_are_found_by_volume_and_tag() {
     .await;
     let filter = SnapshotFilter {
         ids: vec![],
-        volume_id: Some(volume_id()),
-        tags: tags(&[("volsvc:migration", "chg_1"), ("volsvc:step", "safety")]),
+        volume_ids: vec![volume_id()],
+        tags: tags(&[("volsvc:step", "safety")]),
+        any_of: [("volsvc:migration".to_owned(), vec!["chg_1".to_owned(), "chg_2".to_owned()])].into(),
     };
     let snapshots = aws(&server).await.ec2().describe_snapshots(&filter).await.unwrap();
     assert_eq!((&snapshots[0].state, snapshots[0].progress_percent), (&SnapshotState::Pending, Some(42)));
@@ -147,10 +148,11 @@ async fn snapshots_are_found_by_volume_and_tag() {
         "Action=DescribeSnapshots",
         "Filter.1.Name=volume-id",
         "Filter.1.Value.1=vol-0123456789abcdef0",
-        "Filter.2.Name=tag:volsvc:migration",
-        "Filter.2.Value.1=chg_1",
-        "Filter.3.Name=tag:volsvc:step",
-        "Filter.3.Value.1=safety",
+        "Filter.2.Name=tag:volsvc:step",
+        "Filter.2.Value.1=safety",
+        "Filter.3.Name=tag:volsvc:migration",
+        "Filter.3.Value.1=chg_1",
+        "Filter.3.Value.2=chg_2",
         "MaxResults=500",
         "Owner.1=self",
     ];

@@ -3,13 +3,14 @@
 
 use super::{aws, refusal};
 use crate::adapters::agent::HttpAgent;
+use crate::adapters::budget::Budget;
 use crate::adapters::canned::Canned;
 use crate::adapters::describe::Describer;
 use crate::adapters::direct::Direct;
 use crate::alerts::tests::migration;
 use crate::alerts::{Alert, Alerts, Kind};
 use crate::journal::Journal;
-use crate::ports::cloud::Ec2Api;
+use crate::ports::cloud::{AutoScalingApi, Ec2Api};
 use crate::store::memory::Memory;
 use crate::world::World;
 use std::sync::{Arc, Mutex};
@@ -30,14 +31,16 @@ impl Alerts for Raised {
 
 async fn world(server: &Canned, alerts: Arc<Raised>) -> World {
     let aws = aws(server).await;
-    let ec2: Arc<dyn Ec2Api> = Arc::new(aws.ec2());
+    let (ec2, autoscaling): (Arc<dyn Ec2Api>, Arc<dyn AutoScalingApi>) =
+        (Arc::new(aws.ec2()), Arc::new(aws.autoscaling()));
     let clock: Arc<dyn Clock> = Arc::new(Scaled::wall());
+    let budget = Budget::new(Arc::clone(&clock), 100);
     let worker = WorkerId::parse("w-1").unwrap();
     World {
         ops: Arc::new(Direct::over(Arc::clone(&ec2))),
-        describer: Describer::start(&ec2, &clock, 50),
+        describer: Describer::start(&ec2, &autoscaling, &budget, &clock, 50),
         ec2,
-        autoscaling: Arc::new(aws.autoscaling()),
+        autoscaling,
         agents: Arc::new(HttpAgent::new("key").unwrap()),
         alerts,
         journal: Journal::new(Arc::new(Memory::new()), Arc::clone(&clock), worker, Settings::default()),
