@@ -170,7 +170,7 @@ async fn ec2s_calls_and_answers_have_the_form_that_the_adapter_gives_and_expects
     };
     let snapshot = ec2.create_snapshot(&request).await.unwrap().snapshot_id;
     let own = SnapshotFilter {
-        volume_id: Some(id.clone()),
+        volume_ids: vec![id.clone()],
         tags: tags("volsvc:migration", "chg_1"),
         ..SnapshotFilter::default()
     };
