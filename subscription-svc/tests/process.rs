@@ -234,7 +234,6 @@ fn graph_is(stack: &Stack, change: &pb::TierChange, state: pb::TierChangeState, 
     };
     let expected: Vec<String> = expected.iter().map(|key| format!("{}/{key}", change.change_id)).collect();
     assert_eq!(keys, expected, "{why}: each request once, under its own key");
-    assert!(stack.volume.calls("start") >= 1);
 }
 
 const FORWARD: [&str; 13] = [
@@ -274,6 +273,8 @@ async fn all(instants: &'static [&'static str], script: Script, cancel: bool, st
         async move {
             let (stack, change) = killed_at(instant, script, cancel).await;
             graph_is(&stack, &change, state, instant);
+            // A cancel may overtake the start, which is then never sent (H27).
+            assert!(cancel || stack.volume.calls("start") >= 1, "{instant}");
         }
     });
     futures_util::stream::iter(runs).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;

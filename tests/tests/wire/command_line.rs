@@ -57,6 +57,7 @@ async fn every_fault_of_the_catalogue_can_be_set_seen_and_cleared() {
                 "store_write" => "--api PutItem".to_owned(),
                 "instance" => format!("--instance {instance}"),
                 "group" => format!("--group {group}"),
+                "function_action" => "--action detach_volume".to_owned(),
                 "milliseconds" => "--lag-ms 5".to_owned(),
                 other => panic!("a parameter of a kind that tierctl has no flag for: {other}"),
             });
