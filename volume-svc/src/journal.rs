@@ -230,7 +230,9 @@ impl Journal {
             journal.push(Write::create(keys::entry(id, entry.seq), Item::default().with("entry", text)));
         }
         if mutant::on(Mutant::DropFence) {
-            journal.iter_mut().for_each(|write| write.conds.clear());
+            for write in &mut journal {
+                write.conds.clear();
+            }
         }
         let heads = journal.len();
         let started = tokio::time::Instant::now();
@@ -414,10 +416,8 @@ fn head_write(append: &Append, owner: &WorkerId, epoch: i64, event_id: &str, now
         }
         return Ok(Write::create(key, item));
     }
-    let conds = match mutant::on(Mutant::DropFence) {
-        true => Vec::new(),
-        false => vec![Cond::eq("version", number(before.seq)), Cond::eq("fence", before.fence)],
-    };
+    let mut conds = vec![Cond::eq("version", number(before.seq)), Cond::eq("fence", before.fence)];
+    conds.retain(|_| !mutant::on(Mutant::DropFence));
     Ok(Write::update(key, set, &remove, conds))
 }
 

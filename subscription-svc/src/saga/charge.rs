@@ -33,10 +33,8 @@ pub async fn charge(service: &Service, owed: &Owed, loaded: &Loaded) -> Result<(
             None => return Ok(()),
         },
     };
-    let request = match mutant::on(Mutant::ChargeAgain) && owed.attempts > 0 {
-        true => PaymentRequest { kind: PaymentKind::BackPrice, ..request },
-        false => request,
-    };
+    let again = mutant::on(Mutant::ChargeAgain) && owed.attempts > 0;
+    let request = if again { PaymentRequest { kind: PaymentKind::BackPrice, ..request } } else { request };
     service.hold.reached("charging", "intent").await;
     let known = outcome(service, &request).await;
     service.hold.reached("charging", "called").await;

@@ -35,24 +35,24 @@ use volume_core::settings::Settings;
 const SOAK_MS: i64 = 120_000;
 
 /// What was seeded has been so for long, so that no read goes back behind it.
-const BEFORE: Duration = Duration::from_secs(60);
+const BEFORE: Duration = Duration::from_mins(1);
 
 /// How often mishaps and deaths are looked at.
 const TICK: Duration = Duration::from_millis(100);
 
 /// How long everything may take to end once nothing goes wrong any more: the undo of one step is patient for half an
 /// hour, and an operator is needed three times at most.
-const END_WITHIN: Duration = Duration::from_secs(4 * 3_600);
+const END_WITHIN: Duration = Duration::from_hours(4);
 
 /// First and longest wait before a customer asks again for a change that cannot be accepted now.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 const ASK_SELDOM: Duration = Duration::from_secs(20);
 
 /// How long behind calm a customer still asks: an earlier change of the same graph may need its operator first.
-const PATIENCE: Duration = Duration::from_secs(2 * 3_600);
+const PATIENCE: Duration = Duration::from_hours(2);
 
 /// Between two rounds of the operator.
-const OPERATOR_EVERY: Duration = Duration::from_secs(300);
+const OPERATOR_EVERY: Duration = Duration::from_mins(5);
 
 /// What came of a history.
 #[derive(Clone, Debug, Default)]
@@ -416,7 +416,7 @@ impl Player<'_> {
         while Instant::now() < end {
             if self.is_over().await {
                 // What was published is followed, and what is owed is delivered.
-                sleep(Duration::from_secs(60)).await;
+                sleep(Duration::from_mins(1)).await;
                 return;
             }
             if Instant::now() >= operator {

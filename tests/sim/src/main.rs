@@ -46,13 +46,13 @@ fn main() -> ExitCode {
             }
             return ExitCode::SUCCESS;
         }
-        Some(name) => match Mutant::parse(name) {
-            Some(mutant) => Some(mutant),
-            None => {
+        Some(name) => {
+            let Some(mutant) = Mutant::parse(name) else {
                 eprintln!("no mutant '{name}'; --mutant list names them");
                 return ExitCode::from(2);
-            }
-        },
+            };
+            Some(mutant)
+        }
     };
     let failed = match args.seed {
         Some(seed) => one(seed, mutant, args.json),

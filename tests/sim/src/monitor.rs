@@ -307,11 +307,11 @@ impl Monitor {
                 loaded: &loaded,
                 volume_row: self.row(&keys::volume_row(volume)),
                 instance_row: instance.and_then(|instance| self.row(&keys::instance_row(&instance))),
-                graph_row,
+                row: graph_row,
             };
             rest::i05_money_and_tier_agree(&graph)?;
             // Its replacement would claim the volume; the locks are free for it.
-            let named = graph.graph_row.as_ref().and_then(|row| row.s("instance_id"));
+            let named = graph.row.as_ref().and_then(|row| row.s("instance_id"));
             if named.is_some_and(|instance| lost.contains(instance)) {
                 continue;
             }

@@ -69,10 +69,10 @@ async fn in_the_safety_snapshot_nothing_but_the_snapshot_was_done() {
 async fn canceled_at_launch(what: &str, wanted: impl Fn(&Fact) -> bool) -> Evidence {
     let rig = Rig::new(short_soak()).await;
     let process = Process::start(&rig, Fuse::endless());
-    let run = Run::begin(&rig, &process, "upgrade-1", "ladybug-large", Policy::Confirm).await;
+    let run = Box::pin(Run::begin(&rig, &process, "upgrade-1", "ladybug-large", Policy::Confirm)).await;
     rig.until_fact(&run.id, what, wanted).await;
-    run.cancel().await.expect("a cancel is accepted");
-    let evidence = run.finish().await;
+    Box::pin(run.cancel()).await.expect("a cancel is accepted");
+    let evidence = Box::pin(run.finish()).await;
     assert_eq!(evidence.state.stage, Stage::Settle);
     as_before(&rig, &evidence).await;
     assert_eq!(evidence.gate, []);

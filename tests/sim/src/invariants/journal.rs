@@ -315,9 +315,8 @@ fn rule2_a_token_is_used_once(journal: &Journal, token: &str, effect: &Effect) -
 
 /// F4: an instance whose end is decided is never used again.
 fn f4_a_condemned_instance_is_not_used(journal: &Journal, effect: &Effect) -> Verdict {
-    let used = match effect {
-        Effect::Attach { instance, .. } | Effect::Adopt { instance } | Effect::Resume { instance } => instance,
-        _ => return Ok(()),
+    let (Effect::Attach { instance, .. } | Effect::Adopt { instance } | Effect::Resume { instance }) = effect else {
+        return Ok(());
     };
-    holds("F4", !journal.condemned.contains(used), || format!("{effect:?}, and {used} is condemned"))
+    holds("F4", !journal.condemned.contains(instance), || format!("{effect:?}, and {instance} is condemned"))
 }

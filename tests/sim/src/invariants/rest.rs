@@ -17,7 +17,7 @@ pub struct Graph<'a> {
     /// The other service's rows.
     pub loaded: &'a Loaded,
     /// Its row in the registry.
-    pub graph_row: Option<Item>,
+    pub row: Option<Item>,
     /// Its volume's.
     pub volume_row: Option<Item>,
     /// The row of the instance that the registry names.
@@ -87,7 +87,7 @@ pub fn i10_groups_are_whole(cloud: &Cloud, known: &BTreeSet<String>) -> Verdict 
 
 /// 5 and 10: the volume hangs on the instance that the registry names, and that engine has the graph open.
 pub fn i05_the_registry_is_true(cloud: &Cloud, id: &GraphId, graph: &Graph<'_>, volume: &str) -> Verdict {
-    let named = graph.graph_row.as_ref().and_then(|row| row.s("instance_id")).unwrap_or("nobody").to_owned();
+    let named = graph.row.as_ref().and_then(|row| row.s("instance_id")).unwrap_or("nobody").to_owned();
     let held = cloud.truth(|sim| sim.held(volume));
     let there = held.as_ref().is_some_and(|held| held.instance_id == named && held.state == "attached");
     holds("5", there, || format!("the registry says that {named} serves {id}, and {volume} is {held:?}"))?;

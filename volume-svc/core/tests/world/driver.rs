@@ -130,7 +130,7 @@ impl Run {
         match self.world.store.append(&append, &fixture::worker(self.workers), &foreign) {
             Ok(()) => {
                 self.machine.committed(&append);
-                let called = facts.iter().filter_map(|fact| volume_core::alerts::of(fact));
+                let called = facts.iter().filter_map(volume_core::alerts::of);
                 self.alerts.extend(called.map(|(reason, _)| reason));
                 self.told(&append.entries);
                 Step::Appended(facts)
