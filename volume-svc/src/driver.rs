@@ -7,7 +7,7 @@
 
 use crate::alerts::{Alert, Alerts};
 use crate::hold::{Hold, Instant};
-use crate::hub::Hub;
+use crate::hub::{Ear, Hub};
 use crate::journal::{AppendError, Journal, ReadError};
 use crate::lease::{Lease, Term};
 use crate::ports::cloud::last_look;
@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tiershift_common::clock::Clock;
 use tiershift_core::ids::ChangeId;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use volume_core::effect::Command;
 use volume_core::fact::Fact;
@@ -124,7 +123,7 @@ impl Drivers {
         machine: &mut Machine,
         epoch: i64,
         term: Term,
-        wake: &mut watch::Receiver<u64>,
+        wake: &mut Ear,
         stop: &CancellationToken,
     ) -> Option<Stopped> {
         let mut observed = false;
@@ -150,7 +149,7 @@ impl Drivers {
                     tokio::select! {
                         biased;
                         () = stop.cancelled() => {}
-                        _ = wake.changed() => {
+                        () = wake.changed() => {
                             if let Some(end) = self.catch_up(machine).await { return end; }
                         }
                         () = self.clock.sleep_until(until) => {}
@@ -163,7 +162,7 @@ impl Drivers {
                     tokio::select! {
                         biased;
                         () = stop.cancelled() => {}
-                        _ = wake.changed() => {}
+                        () = wake.changed() => {}
                         () = tokio::time::sleep(LOOK_EVERY) => {}
                     }
                     if let Some(end) = self.catch_up(machine).await {

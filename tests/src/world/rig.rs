@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use cloud_sim::fleet::FleetError;
 use cloud_sim::seed::{self, Fleet, FleetGraph, GraphKind};
 use cloud_sim::{Config, Sim};
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tiershift_common::clock::{Clock, Virtual, sleep_ms};
@@ -32,10 +33,14 @@ const LOOK_EVERY_MS: i64 = 20;
 /// Between two looks at what takes minutes and need not be met at once.
 const LOOK_SELDOM_MS: i64 = 1_000;
 
-/// Virtual milliseconds since this thread first asked: what CLOCK_BOOTTIME is to a real process.
+thread_local!(static BOOTED: Cell<Option<Instant>> = const { Cell::new(None) });
+
+/// Virtual milliseconds since this thread's newest rig was made: what CLOCK_BOOTTIME is to a real process. Of that rig and
+/// not of the thread, because the clocks of two runtimes are apart by a stretch of real time, and a history must not depend
+/// on which ones were played before it.
 pub fn virtual_boottime_ms() -> i64 {
-    thread_local!(static START: Instant = Instant::now());
-    START.with(|start| i64::try_from(start.elapsed().as_millis()).unwrap_or(i64::MAX))
+    let booted = BOOTED.get().expect("a rig was made on this thread");
+    i64::try_from(booted.elapsed().as_millis()).unwrap_or(i64::MAX)
 }
 
 /// What the operators were called for: the reasons, or the kinds of what has none.
@@ -98,6 +103,7 @@ impl Rig {
 
     /// Over a cloud that was filled by somebody else, and what is in it.
     pub async fn over(sim: Sim, fleet: Fleet, settings: Settings) -> Arc<Self> {
+        BOOTED.set(Some(Instant::now()));
         let clock: Arc<dyn Clock> = Arc::new(Virtual::starting_at(ORIGIN_MS));
         let rig = Self {
             cloud: Cloud::new(sim, Arc::clone(&clock)),
