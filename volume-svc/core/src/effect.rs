@@ -2,7 +2,7 @@
 //!
 //! An *effect* changes the world; its intent is journalled before it is sent and it has three outcomes: done,
 //! refused, unknown. An *observation* only reads; it is repeated at will and never journalled by itself.
-//! `volume-svc/src/execute.rs` runs both by one `match`.
+//! `volume-svc/src/world.rs` runs both by one `match`.
 
 pub use crate::seen::{
     AgentState, AgentVolume, Attachment, AttachmentState, Candidate, Engine, GroupSeen, InstanceSeen, PermitsSeen,
