@@ -93,6 +93,16 @@ impl Replica {
         }
     }
 
+    /// Takes over a record that a transaction found in the store, if it is news: a process that is gone may have committed
+    /// it after this one had loaded (H7).
+    pub fn learn(&self, found: &Access) {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        let held = inner.records.get(&number(&found.graph)).map(|access| access.record.revision);
+        if held.is_none_or(|revision| revision < found.record.revision) {
+            inner.records.insert(number(&found.graph), found.clone());
+        }
+    }
+
     /// Something may be committed that is not here: no write is allowed until the next load.
     pub fn distrust(&self) {
         self.inner.write().unwrap_or_else(PoisonError::into_inner).trusted = false;

@@ -55,6 +55,9 @@ impl Committer {
             .store
             .transact(key, &mut |loaded| {
                 let Some(plan) = plan.take() else { return Vec::new() };
+                if let Some(found) = &loaded.access {
+                    self.replica.learn(found);
+                }
                 match plan(loaded) {
                     Ok((writes, value)) => {
                         said = Some(Ok(value));

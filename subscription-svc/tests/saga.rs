@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::sync::Arc;
 use subscription_core::change::{Cause, Charge, Side, State};
 use subscription_svc::migrations::Position;
 use subscription_svc::payments::sim::Behaviour;
@@ -68,6 +69,27 @@ async fn the_gate_closes_one_calm_lease_after_acceptance_and_is_confirmed_one_ch
     assert!((2_000..3_000).contains(&waited), "H7: {waited}");
     world.ended(&change.id).await;
     world.check_at_rest(&change.id).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_holder_writes_behind_the_confirmation_of_a_change_that_a_dead_process_committed_last() {
+    let mut world = World::start().await;
+    let graph = world.graph(1).await;
+    let dead = Arc::clone(&world.service);
+    // The new process has loaded all records when the last COMMIT of the dead one arrives.
+    world.restart().await;
+    let accepted = dead.change_tier(&seed::owner("org_a"), seed::change("c-1", 1, "ladybug-large")).await;
+    let id = accepted.expect("accepted").id;
+    // A holder that asks as seldom as it may.
+    let (mut until, bound) = (world.now(), world.now().plus(world::BOUND_MS));
+    while !world.stored(&id).await.machine.confirmed {
+        if until <= world.now() {
+            until = world.now().plus(world.keep_ms(&graph).max(100));
+        }
+        world.pass(100).await;
+        assert!(world.now() < bound, "no confirmation comes");
+    }
+    assert!(until <= world.now(), "2: a holder believes for {} ms more that it may write", until.since(world.now()));
 }
 
 #[tokio::test(start_paused = true)]

@@ -83,8 +83,9 @@ fn trouble(error: &ApiError) -> Trouble {
         Class::SnapshotLimit => Trouble::SnapshotLimit,
         Class::Denied => Trouble::Denied,
         Class::TokenMismatch | Class::Permanent => Trouble::Permanent,
-        // A code that no table knows is looked at again, never taken for a refusal, and a human is told (rule 46).
-        Class::Unknown | Class::UnknownCode | Class::TooLate => Trouble::Unknown,
+        // A human is told of it, and it is not sent for ever (rule 46).
+        Class::UnknownCode => Trouble::Unlisted,
+        Class::Unknown | Class::TooLate => Trouble::Unknown,
     }
 }
 
@@ -111,8 +112,16 @@ fn saw<T>(result: Result<T, Trouble>, seen: impl FnOnce(T) -> Seen) -> Seen {
 }
 
 impl World {
-    /// An AWS error in the machine's words; a human is called for a code that no table knows.
+    /// Why a read failed, in the machine's words: with a code that no table knows it tells nothing, and is read again.
     pub(crate) fn trouble(&self, error: &ApiError) -> Trouble {
+        match self.told(error) {
+            Trouble::Unlisted => Trouble::Unknown,
+            trouble => trouble,
+        }
+    }
+
+    /// An AWS error in the machine's words; a human is called for a code that no table knows.
+    fn told(&self, error: &ApiError) -> Trouble {
         if error.class == Class::UnknownCode {
             self.unknown_code(error.operation, &error.code);
         }
@@ -125,7 +134,7 @@ impl World {
 
     /// Logged once, where the answer is turned into a value.
     fn note(&self, effect: &Effect, error: &ApiError) -> Trouble {
-        let class = self.trouble(error);
+        let class = self.told(error);
         tracing::warn!(effect = effect.name(), code = error.code, ?class, "an effect was not accepted");
         class
     }
@@ -168,10 +177,14 @@ impl World {
                 match outcome.faults.first() {
                     Some(fault) if outcome.instances.is_empty() => {
                         tracing::warn!(code = fault.code, "a launch gave no instance");
-                        if fault.class == Class::UnknownCode {
-                            self.unknown_code("LaunchInstances", &fault.code);
-                        }
-                        Err(if fault.class == Class::NoCapacity { Trouble::NoCapacity } else { Trouble::Unknown })
+                        Err(match &fault.class {
+                            Class::NoCapacity => Trouble::NoCapacity,
+                            Class::UnknownCode => {
+                                self.unknown_code("LaunchInstances", &fault.code);
+                                Trouble::Unlisted
+                            }
+                            _ => Trouble::Unknown,
+                        })
                     }
                     _ => Ok(Done::Launched(outcome.instances)),
                 }

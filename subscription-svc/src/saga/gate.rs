@@ -30,7 +30,12 @@ const LOOK_MS: i64 = 1_000;
 
 /// Closes the gate, once it may.
 pub async fn close(service: &Service, owed: &Owed, change: &TierChange) -> Result<(), Fault> {
-    let calm_ms = service.store.read(&Key::change(change.id.clone())).await?.leases.calm_ms;
+    // Under the lock, and so that the access replica has the record (`Committer::transact`): the acceptance may be the last
+    // COMMIT of a process that is gone, later than what this one loaded when it started. Until the replica knows of the
+    // change it gives calm leases.
+    let key = Key::change(change.id.clone());
+    let calm_ms =
+        service.committer.transact(&key, |loaded| Ok::<_, Fault>((Vec::new(), loaded.leases.calm_ms))).await??;
     let may_close = service.learned.since(&change.id, ACCEPTED, service.now()).plus(calm_ms);
     if service.now() < may_close && !mutant::on(Mutant::SkipCalmWait) {
         return service.later(owed, may_close, owed.attempts).await;

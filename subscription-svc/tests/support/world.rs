@@ -7,6 +7,7 @@ use super::volume::Fake;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use subscription_core::access::{Gate, Mode};
+use subscription_svc::access::Answer;
 use subscription_svc::payments::book::Book;
 use subscription_svc::payments::sim::Sim;
 use subscription_svc::saga;
@@ -150,9 +151,18 @@ impl World {
 
     /// Whether a service may write to a graph now, by the replica.
     pub fn writable(&self, graph: &GraphId) -> bool {
+        self.asked(graph).is_some()
+    }
+
+    /// For how long a service may believe that it may write to a graph: 0 if it may not.
+    pub fn keep_ms(&self, graph: &GraphId) -> i64 {
+        self.asked(graph).map_or(0, |answer| answer.keep_ms)
+    }
+
+    fn asked(&self, graph: &GraphId) -> Option<Answer> {
         let caller = tiershift_common::caller::Caller::parse_dev("service:graph-api").expect("a caller");
         let answer = self.service.replica.check(&caller, &graph.clone().into(), Mode::Write, None, self.now());
-        answer.is_ok_and(|a| a.decision.allowed)
+        answer.ok().filter(|answer| answer.decision.allowed)
     }
 
     /// What must be true of every change at rest (invariants 5, 6, 7, 11, 16 as far as they are seen here).

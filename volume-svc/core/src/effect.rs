@@ -265,6 +265,9 @@ pub enum Done {
 pub enum Trouble {
     /// No answer, or one that does not tell: the effect may have happened.
     Unknown,
+    /// Refused, with a code that no table has: sent again twice, and then as if refused for good (rule 46;
+    /// `Scratch::called`, behind which nobody meets it).
+    Unlisted,
     /// Slow down.
     Throttled,
     /// The same call is still running (LaunchInstances).

@@ -3,6 +3,7 @@
 //! Permille never falls within a direction (invariant 11; `Migration::shown` keeps the highest). An estimate is
 //! for people: nothing but the write-block decision (H36) reads it.
 
+use crate::effect::Effect;
 use crate::stage::Stage;
 use crate::state::{Host, Migration, Place};
 use tiershift_core::UnixMs;
@@ -28,9 +29,24 @@ pub fn forward_ms(m: &Migration, now: UnixMs) -> i64 {
     if m.stage == Stage::Settle { 0 } else { here + rest * pace_percent(m) / 100 }
 }
 
+/// What an open effect adds to the way back: it is completed there before it is undone (H12), and then undone.
+fn completed_first_ms(m: &Migration) -> i64 {
+    let Some(open) = &m.open else { return 0 };
+    match &open.effect {
+        Effect::Detach { instance, .. } if m.is_source(instance) => {
+            Stage::Detach.nominal_ms() + Stage::Attach.nominal_ms()
+        }
+        Effect::Attach { instance, .. } if !m.is_source(instance) => {
+            Stage::Attach.nominal_ms() + Stage::Detach.nominal_ms()
+        }
+        Effect::Release { instance } if m.is_source(instance) => Stage::Release.nominal_ms(),
+        _ => 0,
+    }
+}
+
 /// Estimated milliseconds of the way back that are left.
 pub fn undo_ms(m: &Migration) -> i64 {
-    let mut left = 1_000;
+    let mut left = 1_000 + completed_first_ms(m);
     if m.source_lost {
         left += Stage::Capacity.nominal_ms();
     }
@@ -50,6 +66,12 @@ pub fn undo_ms(m: &Migration) -> i64 {
         left += Stage::Open.nominal_ms();
     }
     left
+}
+
+/// Whether the customer writes again sooner on the way back than on the way forward. The way forward at this
+/// migration's pace, which says how targets have fared with it so far; the way back leads to a host that is known.
+pub fn is_back_shorter(m: &Migration, now: UnixMs) -> bool {
+    undo_ms(m) < forward_ms(m, now)
 }
 
 /// Progress in the present direction, 0 to 1000, and the ETA.

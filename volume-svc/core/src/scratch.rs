@@ -37,6 +37,8 @@ pub struct Calls {
     pub fresh: bool,
     /// Calls made by this process.
     pub made: u32,
+    /// Of them, refused with a code that no table has.
+    pub unlisted: u32,
     /// One of them may have been accepted although its answer does not say so.
     pub doubtful: bool,
     /// Since when neither a call nor the agent that it went to was answered.
@@ -47,6 +49,18 @@ pub struct Calls {
     pub last_at: Option<UnixMs>,
     /// The last answer.
     pub answer: Option<Result<Done, Trouble>>,
+}
+
+/// Calls that are made in all of what is refused with a code that no table has: one, and two repeats (rule 46).
+const UNLISTED_MAX: u32 = 3;
+
+impl Calls {
+    /// What one more such refusal counts as: something to look at and to repeat, and at last a refusal for good, for
+    /// which the migration turns back or calls a human. It was refused, so it leaves no doubt whether it was accepted.
+    fn refused_unlisted(&mut self) -> Trouble {
+        self.unlisted += 1;
+        if self.unlisted < UNLISTED_MAX { Trouble::Unknown } else { Trouble::Permanent }
+    }
 }
 
 /// Everything seen.
@@ -117,6 +131,7 @@ impl Scratch {
         calls.made += 1;
         calls.last_at = Some(now);
         let unanswered = result == Err(Trouble::Unknown);
+        let result = if result == Err(Trouble::Unlisted) { Err(calls.refused_unlisted()) } else { result };
         // Accepted is no doubt: what it leads to is read. Only silence leaves it open whether it was accepted.
         calls.doubtful |= unanswered;
         if unanswered {

@@ -84,6 +84,7 @@ fn for_good(trouble: Trouble) -> bool {
         // Fenced: somebody drives with a higher fence, and then our next append is refused; or the address is
         // another instance's by now, and then the deadline ends it.
         Trouble::Unknown
+        | Trouble::Unlisted
         | Trouble::Throttled
         | Trouble::InProgress
         | Trouble::Fenced

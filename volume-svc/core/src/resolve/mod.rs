@@ -15,6 +15,7 @@ mod volume;
 use crate::effect::{AgentState, Command, Done, Effect, Observe, Purpose, Trouble};
 use crate::fact::{Fact, Outcome};
 use crate::machine::{Next, Turn};
+use crate::stages;
 use crate::state::Open;
 use tiershift_core::Reason;
 use tiershift_core::event::Direction;
@@ -22,6 +23,9 @@ use tiershift_core::ids::InstanceId;
 
 /// What to do about the open intent.
 pub(crate) fn next(t: &Turn<'_>, open: &Open) -> Next {
+    if let Some(back) = held_up(t, open) {
+        return back;
+    }
     match &open.effect {
         Effect::Snapshot { purpose } => snapshot::next(t, open, *purpose),
         Effect::Detach { instance, device } => volume::detach(t, open, instance, device),
@@ -120,6 +124,26 @@ fn overdue(t: &Turn<'_>, open: &Open) -> Option<Next> {
         let what = format!("{} did not end within {} s", open.effect.name(), limit_ms / 1_000);
         t.give_up(reason_of(&open.effect), what)
     })
+}
+
+/// H36 while an effect hangs that the way back needs no longer: the intent stays open there and is completed before
+/// it is undone, as after its own deadline. Not an attach: once it is established there is no turning back for the
+/// block's sake, and until then nobody knows that it is not.
+fn held_up(t: &Turn<'_>, open: &Open) -> Option<Next> {
+    match &open.effect {
+        Effect::Drain { .. } | Effect::Release { .. } | Effect::Snapshot { .. } | Effect::Detach { .. } => {
+            stages::write_block(t)
+        }
+        Effect::Attach { .. }
+        | Effect::Adopt { .. }
+        | Effect::Resume { .. }
+        | Effect::Launch { .. }
+        | Effect::Terminate { .. }
+        | Effect::Protect { .. }
+        | Effect::KeepOnTermination { .. }
+        | Effect::TagVolume { .. }
+        | Effect::DeleteSnapshot { .. } => None,
+    }
 }
 
 /// What counts against the deadline of a step on the way forward. Both drains share one (H30).

@@ -151,6 +151,7 @@ fn refuses_attach(trouble: Trouble) -> bool {
         | Trouble::Permanent
         | Trouble::Unsupported => true,
         Trouble::Unknown
+        | Trouble::Unlisted
         | Trouble::Throttled
         | Trouble::InProgress
         | Trouble::IncorrectState

@@ -22,6 +22,7 @@ use crate::progress;
 use crate::stage::Stage;
 use crate::state::{Host, Place};
 use tiershift_core::Reason;
+use tiershift_core::event::Direction;
 use tiershift_core::mutant::{self, Mutant};
 
 /// What to do on the way forward.
@@ -48,15 +49,15 @@ pub(crate) fn next(t: &Turn<'_>) -> Next {
 }
 
 /// H36: past the tier's limit the migration turns back if going back is estimated shorter than going on; never
-/// once the volume is at the target, never behind the commit.
-fn write_block(t: &Turn<'_>) -> Option<Next> {
+/// once the volume is at the target, never behind the commit. `resolve/` asks too, while an effect is open.
+pub(crate) fn write_block(t: &Turn<'_>) -> Option<Next> {
     let confirmed_at = t.m.gate.as_ref()?.confirmed_at?;
     let limit_ms = t.spec()?.max_write_block_ms;
-    if t.m.is_committed() || t.m.forced || t.m.at_target() || t.now.since(confirmed_at) < limit_ms {
+    let bound = t.m.direction != Direction::Forward || t.m.is_committed() || t.m.forced || t.m.at_target();
+    if bound || t.now.since(confirmed_at) < limit_ms {
         return None;
     }
-    let (on, back) = (progress::forward_ms(t.m, t.now), progress::undo_ms(t.m));
-    (back < on).then(|| {
+    progress::is_back_shorter(t.m, t.now).then(|| {
         Turn::turn_back(Reason::WriteBlockExceeded, format!("writes were blocked for more than {} s", limit_ms / 1_000))
     })
 }

@@ -163,6 +163,7 @@ fn ill(one: &dyn Fn() -> Setup) -> Vec<Run> {
                 effect: "detach",
                 fate: Fate::LostBefore,
                 times: 300,
+                struck: 0,
             });
         }),
         spoiled(one(), at(Stage::Attach), |run| run.world.faults.once("attach", Fate::Refuse(Trouble::SlotsFull))),

@@ -63,7 +63,8 @@ fn trouble_after(trouble: Trouble) -> Option<Trouble> {
         Trouble::Fenced => Some(Trouble::Unsupported),
         Trouble::Unsupported => Some(Trouble::Denied),
         Trouble::Denied => Some(Trouble::Permanent),
-        Trouble::Permanent => None,
+        Trouble::Permanent => Some(Trouble::Unlisted),
+        Trouble::Unlisted => None,
     }
 }
 

@@ -8,7 +8,7 @@ use super::store::Refused;
 use super::{Gate, Happening, World};
 use tiershift_core::Reason;
 use volume_core::effect::{Answer, Command, Done, Effect, Observe, Trouble};
-use volume_core::fact::{Entry, Fact};
+use volume_core::fact::{Entry, Fact, Spec};
 use volume_core::requests::Granted;
 use volume_core::settings::Settings;
 use volume_core::state::{End, Migration};
@@ -51,8 +51,9 @@ impl Run {
     /// Accepted by the first process.
     pub fn start(setup: &Setup) -> Self {
         let mut world = World::new(setup);
-        let append = Machine::start(fixture::spec(), &fixture::worker(1), 1, &setup.settings, world.at())
-            .expect("a start can be prepared");
+        let spec = Spec { max_write_block_ms: setup.max_write_block_ms, ..fixture::spec() };
+        let append =
+            Machine::start(spec, &fixture::worker(1), 1, &setup.settings, world.at()).expect("a start can be prepared");
         world.store.append(&append, &fixture::worker(1), &world.faults.foreign_rows).expect("nobody holds the locks");
         let machine = Machine::load(&fixture::change(), &world.store.entries, setup.settings.clone(), world.at())
             .expect("it was just written");

@@ -28,6 +28,8 @@ pub struct Rule {
     pub fate: Fate,
     /// How many calls it strikes.
     pub times: u32,
+    /// How many it has struck.
+    pub struck: usize,
 }
 
 /// How the volume is shown, whatever the truth is.
@@ -89,12 +91,17 @@ pub struct Faults {
 impl Faults {
     /// Every call of that effect comes to this.
     pub fn always(&mut self, effect: &'static str, fate: Fate) {
-        self.calls.push(Rule { effect, fate, times: u32::MAX });
+        self.calls.push(Rule { effect, fate, times: u32::MAX, struck: 0 });
     }
 
     /// The next call of that effect comes to this.
     pub fn once(&mut self, effect: &'static str, fate: Fate) {
-        self.calls.push(Rule { effect, fate, times: 1 });
+        self.calls.push(Rule { effect, fate, times: 1, struck: 0 });
+    }
+
+    /// How many calls of that effect came to something else than they should.
+    pub fn struck(&self, effect: &str) -> usize {
+        self.calls.iter().filter(|rule| rule.effect == effect).map(|rule| rule.struck).sum()
     }
 
     /// An agent answers again.
@@ -115,6 +122,7 @@ impl Faults {
     pub fn fate(&mut self, effect: &Effect) -> Fate {
         match self.calls.iter_mut().find(|rule| rule.effect == effect.name() && rule.times > 0) {
             Some(rule) => {
+                rule.struck += 1;
                 rule.times = if rule.times == u32::MAX { u32::MAX } else { rule.times - 1 };
                 rule.fate
             }

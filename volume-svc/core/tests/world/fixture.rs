@@ -156,6 +156,8 @@ pub struct Setup {
     pub source_min: i64,
     /// Smallest size of the target's group.
     pub target_min: i64,
+    /// The tier's limit of the write block.
+    pub max_write_block_ms: i64,
     pub durations: Durations,
     pub settings: Settings,
 }
@@ -167,6 +169,7 @@ impl Setup {
             idle: vec![idle(1), idle(2)],
             source_min: 0,
             target_min: 0,
+            max_write_block_ms: spec().max_write_block_ms,
             durations: Durations::default(),
             settings: Settings::default(),
         }

@@ -177,6 +177,21 @@ fn blocked_past_the_limit(setup: &Setup, effect: &'static str) -> Run {
     run
 }
 
+const HASTY_MS: i64 = 40_000;
+
+/// Of a tier whose limit lies below the deadlines of the steps.
+fn hasty() -> Setup {
+    Setup { max_write_block_ms: HASTY_MS, ..two() }
+}
+
+fn confirmed_at(run: &Run) -> tiershift_core::UnixMs {
+    run.state().gate.as_ref().and_then(|g| g.confirmed_at).expect("confirmed")
+}
+
+fn blocked(run: &Run) -> bool {
+    run.state().gate.as_ref().is_some_and(|g| g.confirmed_at.is_some())
+}
+
 #[test]
 fn h36_past_its_limit_a_change_turns_back_where_that_is_shorter() {
     // The first target does not mount, which takes its whole deadline; with the second there is more ahead than behind.
@@ -190,6 +205,38 @@ fn h36_past_its_limit_a_change_turns_back_where_that_is_shorter() {
     assert!(!run.state().at_target() && run.state().open.is_none());
     run.world.faults.calls.clear();
     assert_eq!(run.finish(), Ended::RolledBack(Reason::WriteBlockExceeded));
+}
+
+#[test]
+fn h36_a_hanging_step_turns_back_at_the_limit_and_not_at_its_own_deadline() {
+    // The limit of a hasty tier lies below the deadlines of the steps: 40 s against 120 to 600 s.
+    for effect in ["drain_writes", "drain_all", "snapshot_final"] {
+        let mut run = Run::start(&hasty());
+        run.until(effect, |run| blocked(run) && run.state().open.as_ref().is_some_and(|o| o.effect.name() == effect));
+        run.world.faults.always(effect, Fate::LostBefore);
+        turned_back(&mut run);
+        let undo = run.state().undo.clone().expect("it turned back");
+        assert_eq!(undo.reason, Reason::WriteBlockExceeded, "{effect}");
+        let blocked_ms = undo.at.since(confirmed_at(&run));
+        assert!((HASTY_MS..HASTY_MS + 15_000).contains(&blocked_ms), "{effect}: {blocked_ms} ms");
+        assert!(run.state().open.is_some(), "{effect}: its outcome is unknown, so it stays open (H12)");
+        run.world.faults.calls.clear();
+        assert_eq!(run.finish(), Ended::RolledBack(Reason::WriteBlockExceeded), "{effect}");
+    }
+}
+
+#[test]
+fn h36_a_hanging_detach_is_completed_first_because_back_is_as_long() {
+    // It must come through either way; where the volume goes then is decided then.
+    let mut run = Run::start(&hasty());
+    run.until("the detach", |run| run.state().open.as_ref().is_some_and(|o| o.effect.name() == "detach"));
+    run.world.faults.always("detach", Fate::LostBefore);
+    run.until("the limit", |run| run.world.at().since(confirmed_at(run)) > HASTY_MS + 30_000);
+    assert_eq!(run.state().direction, Direction::Forward);
+    let from = run.world.store.entries.len();
+    run.world.faults.calls.clear();
+    assert_eq!(run.finish(), Ended::RolledBack(Reason::WriteBlockExceeded));
+    assert_eq!(since(&run, from), ["attach", "adopt", "resume"]);
 }
 
 #[test]

@@ -4,8 +4,9 @@ use super::{arrived, at, at_open, decided, one, retry, steps, told, turned_back,
 use crate::places;
 use crate::world::driver::{Ended, Run};
 use crate::world::faults::{Fate, Shown};
-use crate::world::fixture::{self, idle, source};
+use crate::world::fixture::{self, Setup, idle, source};
 use tiershift_core::Reason;
+use tiershift_core::event::Direction;
 use volume_core::effect::{AttachmentState, Effect, Trouble};
 use volume_core::stage::Stage;
 use volume_core::state::Place;
@@ -256,5 +257,20 @@ fn aws11_describe_more_than_one_attachment_stops_and_calls_a_human() {
         let mut run = at(&two(), stage);
         run.world.faults.volume = Some(Shown::Twice);
         assert_eq!(run.finish(), Ended::Stuck(Reason::ForeignHolder), "{stage}");
+    }
+}
+
+#[test]
+fn rule46_a_code_that_no_table_has_is_sent_again_twice_and_then_the_change_turns_back() {
+    for effect in ["protect", "snapshot_safety", "launch", "snapshot_final", "detach", "attach"] {
+        let setup = if matches!(effect, "launch" | "protect") { Setup::launched_target() } else { one() };
+        let mut run = at_open(&setup, effect);
+        run.world.faults.always(effect, Fate::Refuse(Trouble::Unlisted));
+        run.until("the way back", |run| run.state().direction == Direction::Undo || run.state().stuck.is_some());
+        let calls = run.world.faults.struck(effect);
+        assert_eq!(calls, 3 * decided(&run, effect), "{effect}: one call and two repeats of each intent");
+        assert_eq!(run.state().direction, Direction::Undo, "{effect}: nothing is lost by turning back");
+        run.world.faults.calls.clear();
+        assert!(matches!(run.finish(), Ended::RolledBack(_)), "{effect}: {}", run.describe());
     }
 }
