@@ -250,6 +250,7 @@ fn group_facts(group: Group, refreshing: bool) -> GroupFacts {
             .filter(|p| matches!(p, Process::Launch | Process::Terminate))
             .map(ToString::to_string)
             .collect(),
+        rebalances: group.zones.len() > 1 && !group.suspended.contains(&Process::AzRebalance),
         refreshing,
         zones: group.zones,
         name: group.name,

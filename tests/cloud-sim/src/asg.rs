@@ -181,6 +181,7 @@ impl Sim {
         self.groups.get(&instance.group_name)?.members.get(instance_id)?;
         let lifecycle_state = match instance.state(at_ms) {
             InstanceState::Pending => "Pending",
+            InstanceState::Running if !instance.in_service(at_ms) => "Pending:Wait",
             InstanceState::Running => "InService",
             InstanceState::ShuttingDown => "Terminating",
             InstanceState::Terminated => "Terminated",

@@ -69,6 +69,15 @@ pub enum Fault {
         /// The group.
         group_name: String,
     },
+    /// The group balances its zones, at once and once: it launches in the zone with the fewest members and ends the member
+    /// of the fullest that `ScaleIn` would, whatever runs there; if all are protected it does nothing. A group that has
+    /// `AZRebalance` suspended, as data groups have (rule 35), refuses. Nothing stays on.
+    Rebalance {
+        /// The group.
+        group_name: String,
+    },
+    /// A lifecycle hook holds a launched instance in `Pending:Wait` for another 2 min after EC2 shows it running.
+    LaunchHook,
     /// The agent gives no answer and does nothing that it is asked for; the host and the engine live on.
     AgentSilent {
         /// Whose; `None` = everybody's.
@@ -179,7 +188,9 @@ impl Fault {
     /// The group that it strikes, if it strikes one.
     pub fn group_name(&self) -> Option<&str> {
         match self {
-            Self::ScaleIn { group_name } | Self::ScaleOut { group_name } => Some(group_name),
+            Self::ScaleIn { group_name } | Self::ScaleOut { group_name } | Self::Rebalance { group_name } => {
+                Some(group_name)
+            }
             _ => None,
         }
     }

@@ -8,12 +8,14 @@ use crate::operator;
 use crate::plan::{Mishap, Plan, Wanted, What};
 use crate::stack::{Fate, Stack};
 use cloud_sim::Config;
+use cloud_sim::api::autoscaling::DescribeAutoScalingGroups;
 use cloud_sim::api::control::{ClearFault, ListFaults, RebootInstance};
 use cloud_sim::faults::Fault;
 use cloud_sim::timing::Timing;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use subscription_core::rules::Timing as When;
 use subscription_core::status::SubscriptionStatus;
@@ -73,8 +75,8 @@ pub struct Outcome {
     pub rolled_back: u64,
     /// Migrations that needed an operator at some time.
     pub stuck: u64,
-    /// Of those, the ones that no retry could end.
-    pub left_stuck: u64,
+    /// Why those of them are stuck that no retry could end.
+    pub left_stuck: Vec<Reason>,
     /// Changes that were refused at once.
     pub refused: u64,
 }
@@ -104,6 +106,7 @@ struct Player<'a> {
     subscription_back: Option<Instant>,
     dark: Vec<Fault>,
     faults: u64,
+    refused: Arc<AtomicU64>,
 }
 
 async fn played(plan: &Plan) -> Outcome {
@@ -134,6 +137,7 @@ async fn played(plan: &Plan) -> Outcome {
         subscription_back: None,
         dark: Vec::new(),
         faults: 0,
+        refused: Arc::default(),
     };
     tokio::select! {
         biased;
@@ -213,6 +217,7 @@ impl Player<'_> {
     /// A customer asks for a change until it is accepted or refused, and may change its mind later.
     fn ask(&self, wanted: &Wanted, n: usize, graph: GraphId) -> impl Future<Output = ()> + Send + use<> {
         let (present, monitor) = (self.stack.present.clone(), Arc::clone(&self.monitor));
+        let refused = Arc::clone(&self.refused);
         let (wanted, begun) = (*wanted, self.begun);
         let gives_up = begun + Duration::from_millis(self.plan.calm_ms) + PATIENCE;
         let org = self.rig.graph(wanted.graph).organisation_id.clone();
@@ -238,6 +243,7 @@ impl Player<'_> {
                             let later =
                                 busy || matches!(error.kind, Kind::Unavailable | Kind::Internal | Kind::Aborted);
                             if !later {
+                                refused.fetch_add(1, Ordering::Relaxed);
                                 monitor.tell(format_args!("customer is refused: {} {error:?}", error.reason));
                                 return;
                             }
@@ -343,6 +349,7 @@ impl Player<'_> {
                 self.stack.store.away_for(Duration::from_millis(*length_ms));
             }
             What::Terminate { source, n } => self.terminate(*source, *n),
+            What::ScaleOut { tier } => self.scale_out(tier),
             What::PowerCut { source, n } => self.cut_power(*source, *n),
         }
     }
@@ -360,6 +367,18 @@ impl Player<'_> {
         self.faults += 1;
         self.monitor.lost(&instance_id);
         self.rig.cloud.fault(Fault::InstanceTerminated { instance_id }, Some(1));
+    }
+
+    fn scale_out(&mut self, tier: &str) {
+        let group = self.rig.fleet.groups.iter().find(|group| group.tier == tier).expect("each tier has a group");
+        let group_name = group.name.clone();
+        let asked = DescribeAutoScalingGroups { names: vec![group_name.clone()], ..Default::default() };
+        let group = self.rig.cloud.at_once(asked).groups.remove(0);
+        if group.desired_capacity < group.max_size {
+            self.faults += 1;
+            self.monitor.grown(&group_name);
+            self.rig.cloud.fault(Fault::ScaleOut { group_name }, None);
+        }
     }
 
     fn cut_power(&mut self, source: bool, n: u64) {
@@ -424,7 +443,7 @@ impl Player<'_> {
                 operator::retry(&self.stack, &self.monitor, &mut retried).await;
                 let given_up = self.monitor.journals(|journals| {
                     journals.iter().any(|(id, journal)| {
-                        journal.stuck && retried.get(id).is_some_and(|n| *n >= operator::RETRIES_MAX)
+                        journal.stuck.is_some() && retried.get(id).is_some_and(|n| *n >= operator::RETRIES_MAX)
                     })
                 });
                 if given_up && self.all_at_their_ends() {
@@ -437,7 +456,7 @@ impl Player<'_> {
 
     /// Every migration is done, or stuck beyond retries.
     fn all_at_their_ends(&self) -> bool {
-        self.monitor.journals(|journals| journals.values().all(|journal| journal.done || journal.stuck))
+        self.monitor.journals(|journals| journals.values().all(|journal| journal.done || journal.stuck.is_some()))
     }
 
     async fn is_over(&self) -> bool {
@@ -450,7 +469,7 @@ impl Player<'_> {
         let count = |wanted: fn(&crate::invariants::journal::Journal) -> bool| {
             self.monitor.journals(|journals| journals.values().filter(|j| wanted(j)).count() as u64)
         };
-        let trace = self.monitor.trace();
+        let left_stuck = self.monitor.journals(|journals| journals.values().filter_map(|j| j.stuck).collect());
         Outcome {
             violation: self.monitor.violation(),
             events: self.monitor.events(),
@@ -459,9 +478,9 @@ impl Player<'_> {
             committed: count(|j| j.committed),
             rolled_back: count(|j| j.rolled_back),
             stuck: count(|j| j.was_stuck),
-            left_stuck: count(|j| j.stuck),
-            refused: trace.iter().filter(|line| line.contains("customer is refused")).count() as u64,
-            trace,
+            left_stuck,
+            refused: self.refused.load(Ordering::Relaxed),
+            trace: self.monitor.trace(),
         }
     }
 }

@@ -89,9 +89,8 @@ fn many(args: &Args, mutant: Option<Mutant>) -> bool {
                         break;
                     }
                     let outcome = play(&Plan::of(seed), mutant);
-                    if outcome.left_stuck > 0 {
-                        let why = outcome.trace.iter().rfind(|line| line.contains(" stuck "));
-                        eprintln!("seed {seed}: {} left stuck: {}", outcome.left_stuck, why.map_or("", |w| w.as_str()));
+                    if !outcome.left_stuck.is_empty() {
+                        eprintln!("seed {seed}: left stuck: {:?}", outcome.left_stuck);
                     }
                     if let Ok(mut report) = report.lock() {
                         report.add(&outcome);

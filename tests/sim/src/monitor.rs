@@ -50,6 +50,8 @@ struct Inner {
     events: u64,
     /// Instances that were terminated by somebody else.
     lost: BTreeSet<String>,
+    /// How often somebody raised a group's desired capacity.
+    grown: BTreeMap<String, usize>,
     trace: Vec<String>,
     violation: Option<Violation>,
 }
@@ -131,6 +133,12 @@ impl Monitor {
     pub fn lost(&self, instance_id: &str) {
         self.tell(format_args!("somebody terminates {instance_id}"));
         self.lock().lost.insert(instance_id.to_owned());
+    }
+
+    /// Somebody raises a group's desired capacity by one now.
+    pub fn grown(&self, group_name: &str) {
+        self.tell(format_args!("somebody raises the desired capacity of {group_name}"));
+        *self.lock().grown.entry(group_name.to_owned()).or_default() += 1;
     }
 
     /// The newest targets of migrations that are not done.
@@ -290,7 +298,8 @@ impl Monitor {
             let of_use = |row: &Item| matches!(row.s("status"), Some("healthy" | "initializing"));
             let known = all.iter().filter(|(table, row)| *table == Table::Instance && of_use(row));
             let known = known.filter_map(|(_, row)| row.s("instance_id").map(str::to_owned)).collect();
-            rest::i10_groups_are_whole(cloud, &known)?;
+            let grown = self.lock().grown.clone();
+            rest::i10_groups_are_whole(cloud, &known, &grown)?;
         }
         for (id, volume) in graphs {
             let torn_off = self.lock().cloud.torn_off.get(id.as_str()).copied().unwrap_or(0);

@@ -11,8 +11,9 @@ pub const RETRIES_MAX: u32 = 3;
 
 /// Retries what is stuck, each at most [`RETRIES_MAX`] times. Gives the migrations that it moved.
 pub async fn retry(stack: &Stack, monitor: &Monitor, retried: &mut std::collections::BTreeMap<ChangeId, u32>) -> usize {
-    let stuck: Vec<ChangeId> = monitor
-        .journals(|journals| journals.iter().filter(|(_, journal)| journal.stuck).map(|(id, _)| id.clone()).collect());
+    let stuck: Vec<ChangeId> = monitor.journals(|journals| {
+        journals.iter().filter(|(_, journal)| journal.stuck.is_some()).map(|(id, _)| id.clone()).collect()
+    });
     let Some(migrations) = stack.migrations() else { return 0 };
     let mut moved = 0;
     for id in stuck {

@@ -122,6 +122,11 @@ pub enum What {
         /// Which of them.
         n: u64,
     },
+    /// Somebody raises a group's desired capacity: it launches in a zone of its own choice.
+    ScaleOut {
+        /// The tier whose group it is.
+        tier: &'static str,
+    },
     /// A host loses its power and boots again at once (the source), or stays dark until calm (an idle one).
     PowerCut {
         /// A source, of the n-th change; else an idle instance.
@@ -218,7 +223,7 @@ fn wanted(dice: &mut Dice, (graph, tier): (&'static str, &'static str), n: usize
 fn mishap(dice: &mut Dice, processes: u64) -> Mishap {
     let at_ms = dice.between(0, CALM_MS - 60_000);
     let process = dice.between(0, processes - 1);
-    let what = match dice.between(0, 15) {
+    let what = match dice.between(0, 16) {
         0 | 1 => What::KillVolume { process, gap_ms: dice.between(0, 15_000) },
         2..=4 => {
             let pause_ms = one_in(dice, 2).then(|| dice.between(1_000, 60_000));
@@ -230,6 +235,7 @@ fn mishap(dice: &mut Dice, processes: u64) -> Mishap {
         8 => What::UnrulySubscription { transactions: dice.between(1, 12), seed: dice.between(0, u64::MAX - 1) },
         11 => What::Terminate { source: one_in(dice, 4), n: dice.between(0, 3) },
         10 => What::StoreDown { length_ms: dice.between(500, 30_000) },
+        12 => What::ScaleOut { tier: if dice.coin() { "ladybug-large" } else { "ladybug-standard" } },
         9 => What::PowerCut { source: dice.coin(), n: dice.between(0, 3) },
         _ => What::Fault { fault: fault(dice), count: u32::try_from(dice.between(1, 3)).expect("small") },
     };
@@ -238,7 +244,7 @@ fn mishap(dice: &mut Dice, processes: u64) -> Mishap {
 
 fn fault(dice: &mut Dice) -> Fault {
     let api = APIS[index(dice, APIS.len())].to_owned();
-    match dice.between(0, 17) {
+    match dice.between(0, 18) {
         0 => Fault::AttachFails,
         1 => Fault::NoCapacity,
         2 => Fault::Throttle { api },
@@ -254,6 +260,7 @@ fn fault(dice: &mut Dice) -> Fault {
         14 => Fault::LaunchWithoutAgent,
         15 => Fault::AgentSlow { instance_id: None },
         16 => Fault::AgentSilent { instance_id: None },
+        17 => Fault::LaunchHook,
         _ => Fault::ServerErrorAfter { api },
     }
 }

@@ -2,6 +2,8 @@
 
 use crate::history::Outcome;
 use serde::Serialize;
+use std::collections::BTreeMap;
+use tiershift_core::Reason;
 
 /// Sums over histories.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -24,6 +26,8 @@ pub struct Report {
     pub left_stuck: u64,
     /// Changes that were refused at once.
     pub refused: u64,
+    /// Why, and how many of each.
+    pub left_stuck_by: BTreeMap<Reason, u64>,
     /// Histories that broke a rule.
     pub violations: u64,
 }
@@ -38,7 +42,10 @@ impl Report {
         self.committed += outcome.committed;
         self.rolled_back += outcome.rolled_back;
         self.stuck += outcome.stuck;
-        self.left_stuck += outcome.left_stuck;
+        self.left_stuck += outcome.left_stuck.len() as u64;
+        for reason in &outcome.left_stuck {
+            *self.left_stuck_by.entry(*reason).or_default() += 1;
+        }
         self.refused += outcome.refused;
         self.violations += u64::from(outcome.violation.is_some());
     }

@@ -1,6 +1,6 @@
 //! `AutoScalingApi` over the simulated cloud.
 
-use super::classes::{aws, class_of, not_asked};
+use super::classes::{aws, not_asked};
 use super::face::Face;
 use async_trait::async_trait;
 use cloud_sim::api::autoscaling as sim;
@@ -8,8 +8,8 @@ use std::fmt::Display;
 use tiershift_core::UnixMs;
 use tiershift_core::ids::{GroupName, InstanceId, Malformed, Zone};
 use volume_svc::ports::cloud::{
-    Activity, ActivityStatus, ApiError, AutoScalingApi, Group, HealthCheck, LaunchFault, LaunchOutcome, LaunchRequest,
-    Lifecycle, Member, Process, Refresh, RefreshStatus,
+    Activity, ActivityStatus, ApiError, AutoScalingApi, Class, Group, HealthCheck, LaunchFault, LaunchOutcome,
+    LaunchRequest, Lifecycle, Member, Process, Refresh, RefreshStatus, codes,
 };
 
 /// The most names or ids of one call.
@@ -129,7 +129,7 @@ impl AutoScalingApi for Face {
         let answer = self.change(request).await.map_err(aws)?;
         let launched = answer.instances.into_iter().flat_map(|collection| collection.instance_ids);
         let fault = |found: sim::LaunchError| LaunchFault {
-            class: class_of(OP, &found.error_code),
+            class: codes::class_of(OP, &found.error_code).unwrap_or(Class::UnknownCode),
             code: found.error_code,
             message: found.error_message,
         };

@@ -249,6 +249,7 @@ impl Truth {
             max: 9,
             health_checks: vec!["EC2".to_owned()],
             suspended: Vec::new(),
+            rebalances: false,
             refreshing: false,
             zones: vec![zone()],
         };

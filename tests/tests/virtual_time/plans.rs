@@ -68,6 +68,8 @@ async fn every_violation_is_told_at_once() {
         Reason::VolumeModifying,
         Reason::SnapshotsPending,
         Reason::HealthCheckType,
+        // Launches are suspended, balancing the zones is not, and a refresh runs.
+        Reason::GroupNotReady,
         Reason::GroupNotReady,
         Reason::GroupNotReady,
         Reason::StorageExceedsLimit,

@@ -70,6 +70,12 @@ async fn every_fault_of_the_catalogue_can_be_set_seen_and_cleared() {
         if row["name"] == "instance_terminated" {
             continue;
         }
+        if row["name"] == "rebalance" {
+            // A data group has it suspended, and then refuses.
+            let group = world.group("ladybug-large");
+            let resumed = json!({ "suspended_processes": [] });
+            world.http.ask(Method::POST, &format!("/sim/groups/{group}"), None, Some(resumed)).await.unwrap();
+        }
         tierctl(&world, &line).await.unwrap_or_else(|fault| panic!("{line}: {fault}"));
         let on = tierctl(&world, "fault list").await.unwrap();
         let kept = on.iter().find(|fault| fault["fault"] == row["name"]);

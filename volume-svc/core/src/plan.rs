@@ -98,6 +98,8 @@ pub struct GroupFacts {
     pub health_checks: Vec<String>,
     /// Suspended processes.
     pub suspended: Vec<String>,
+    /// It has several zones and moves members between them by itself (rule 35).
+    pub rebalances: bool,
     /// An instance refresh is running.
     pub refreshing: bool,
     /// Zones of its subnets.
@@ -360,6 +362,10 @@ fn group_ready(group: &GroupFacts, field: &str, verdict: &mut Verdict) {
         group.suspended.iter().map(String::as_str).filter(|p| matches!(*p, "Launch" | "Terminate")).collect();
     if !blocked.is_empty() {
         let fix = format!("resume {} of {}", blocked.join(" and "), group.name);
+        verdict.add(Reason::GroupNotReady, field, None, None, fix);
+    }
+    if group.rebalances {
+        let fix = format!("suspend AZRebalance of {}: to balance zones it ends instances that hold data", group.name);
         verdict.add(Reason::GroupNotReady, field, None, None, fix);
     }
     if group.refreshing {

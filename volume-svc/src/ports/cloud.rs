@@ -5,6 +5,7 @@
 //! implementations are `adapters/aws/` (the SDK) and cloud-sim (in process).
 
 mod autoscaling;
+pub mod codes;
 mod ec2;
 mod error;
 pub mod last_look;

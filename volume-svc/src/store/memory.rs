@@ -22,7 +22,7 @@ pub struct Memory {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct State {
     items: BTreeMap<Key, Item>,
     index: BTreeSet<Entry>,
@@ -51,6 +51,12 @@ impl Memory {
     /// An empty store.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A store of its own with everything that is in this one.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        Self { state: Mutex::new(self.lock().clone()) }
     }
 
     /// A panic elsewhere leaves whole transactions only: `apply` does not stop half-way.

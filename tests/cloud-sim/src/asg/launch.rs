@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Group;
 use super::invalid;
 use crate::agent::Agent;
 use crate::api::autoscaling::{
@@ -15,7 +16,7 @@ use crate::api::autoscaling::{
 use crate::api::ec2::Tags;
 use crate::api::{ApiError, Done};
 use crate::device::Device;
-use crate::ec2::instances::{Instance, InstanceState, ROOT_DEVICE};
+use crate::ec2::instances::{Instance, ROOT_DEVICE};
 use crate::ec2::link::Link;
 use crate::ec2::volumes::Volume;
 use crate::faults::Fault;
@@ -26,6 +27,9 @@ use crate::timing::{Mishap, Op};
 
 /// A group that could not launch tries again after so long.
 const RELAUNCH_MS: u64 = 300_000;
+
+/// How long a lifecycle hook that strikes keeps an instance waiting: what installs itself slowly, and completes the hook.
+const HOOK_MS: u64 = 120_000;
 
 /// GiB of a root disk.
 const ROOT_GIB: u32 = 30;
@@ -168,6 +172,11 @@ impl Sim {
         let lag_ms = self.lag_ms();
         let instance_id =
             self.add_member(&Newcomer { group_name, zone, subnet_id, launch_ms: at_ms, lag_ms, running_ms, up_ms });
+        if self.faults.strikes(&Fault::LaunchHook)
+            && let Some(instance) = self.instances.get_mut(&instance_id)
+        {
+            instance.hooked_until_ms = running_ms + HOOK_MS;
+        }
         let no_agent = self.faults.strikes(&Fault::LaunchWithoutAgent);
         if let Some(host) = self.host_mut(&instance_id) {
             host.no_agent = no_agent;
@@ -208,6 +217,7 @@ impl Sim {
             launch_ms,
             lag_ms,
             running_ms,
+            hooked_until_ms: 0,
             end: None,
             root_volume_id: root_volume_id.clone(),
             protected: true,
@@ -244,7 +254,7 @@ impl Sim {
                     request.group_name
                 )));
             };
-            if instance.state(at_ms) != InstanceState::Running {
+            if !instance.in_service(at_ms) {
                 return Err(invalid(format!("The instance {id} is not in InService or EnteringStandby or Standby.")));
             }
         }
@@ -346,21 +356,28 @@ impl Sim {
     /// Zones with subnet, fewest members first, if the group has fewer members than it should.
     fn lacking(&self, group_name: &str) -> Option<(Vec<(String, String)>, String)> {
         let group = self.groups.get(group_name)?;
-        let staying: Vec<&str> = group
-            .members
-            .iter()
-            .filter_map(|id| self.instances.get(id))
-            .filter(|instance| instance.end.is_none())
-            .map(|instance| instance.zone.as_str())
-            .collect();
-        if staying.len() >= group.desired as usize || group.suspended.contains("Launch") {
+        let members = group.members.iter().filter_map(|id| self.instances.get(id));
+        let staying = members.filter(|instance| instance.end.is_none()).count();
+        if staying >= group.desired as usize || group.suspended.contains("Launch") {
             return None;
         }
+        Some((self.zones_by_members(group), group.instance_type.clone()))
+    }
+
+    /// The zone of a group that has the fewest members, with its subnet.
+    pub(crate) fn emptiest(&self, group_name: &str) -> Option<(String, String)> {
+        self.zones_by_members(self.groups.get(group_name)?).into_iter().next()
+    }
+
+    /// Zones of a group with their subnets, fewest members first.
+    fn zones_by_members(&self, group: &Group) -> Vec<(String, String)> {
+        let members = group.members.iter().filter_map(|id| self.instances.get(id));
+        let staying: Vec<&str> = members.filter(|i| i.end.is_none()).map(|i| i.zone.as_str()).collect();
         let subnets = group.subnet_ids.iter().filter_map(|id| self.subnets.get(id));
         let mut zones: Vec<(String, String)> =
             subnets.map(|subnet| (subnet.availability_zone.clone(), subnet.subnet_id.clone())).collect();
         zones.sort_by_key(|(zone, _)| (staying.iter().filter(|member| *member == zone).count(), zone.clone()));
-        Some((zones, group.instance_type.clone()))
+        zones
     }
 
     fn note_no_capacity(&mut self, at_ms: u64, group_name: &str, zone: &str, instance_type: &str) {

@@ -1,9 +1,9 @@
-//! Desired capacity as others write it: scaling policies, schedules, operators. The last writer wins, nobody is asked.
+//! Desired capacity as others write it (scaling policies, schedules, operators: the last writer wins, nobody is asked), and
+//! members as a group moves them by itself.
 
 use super::invalid;
 use crate::api::autoscaling::ScalingActivity;
 use crate::api::{ApiError, Done};
-use crate::ec2::instances::InstanceState;
 use crate::sim::{Event, Sim};
 
 impl Sim {
@@ -43,6 +43,24 @@ impl Sim {
         }
     }
 
+    /// Moves a member from the fullest zone to the emptiest: the new one first, as AWS does it.
+    pub(crate) fn rebalance(&mut self, group_name: &str) -> Result<Done, ApiError> {
+        let at_ms = self.now_ms;
+        if self.group(group_name)?.suspended.contains("AZRebalance") {
+            return Err(invalid("The AZRebalance process of the group is suspended"));
+        }
+        let Some(leaving) = self.expendable(group_name) else { return Ok(Done {}) };
+        let fullest = self.instances.get(&leaving).map(|instance| instance.zone.clone()).unwrap_or_default();
+        let Some((zone, subnet_id)) = self.emptiest(group_name).filter(|(zone, _)| *zone != fullest) else {
+            return Ok(Done {});
+        };
+        let cause = "an unbalanced number of instances in its Availability Zones";
+        self.launch(at_ms, group_name, &zone, &subnet_id, cause);
+        self.terminate(at_ms, &leaving, "Client.UserInitiatedShutdown");
+        self.note_termination(at_ms, group_name, &leaving, cause);
+        Ok(Done {})
+    }
+
     /// Whether a group has more members than it should, and may end some.
     fn surplus(&self, group_name: &str) -> bool {
         let Some(group) = self.groups.get(group_name) else { return false };
@@ -57,9 +75,7 @@ impl Sim {
         let all: Vec<_> = members.filter_map(|id| Some((id, self.instances.get(id)?))).collect();
         let staying: Vec<_> = all.into_iter().filter(|(_, instance)| instance.end.is_none()).collect();
         let in_zone = |zone: &str| staying.iter().filter(|(_, instance)| instance.zone == zone).count();
-        let free = staying
-            .iter()
-            .filter(|(_, instance)| !instance.protected && instance.state(self.now_ms) == InstanceState::Running);
+        let free = staying.iter().filter(|(_, instance)| !instance.protected && instance.in_service(self.now_ms));
         let first = free.min_by_key(|(id, instance)| {
             (std::cmp::Reverse(in_zone(&instance.zone)), instance.launch_ms, (*id).clone())
         });

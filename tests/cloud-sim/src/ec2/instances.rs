@@ -76,6 +76,9 @@ pub struct Instance {
     pub lag_ms: u64,
     /// When it is `running`.
     pub running_ms: u64,
+    /// Until when a lifecycle hook keeps it out of service; 0: none does.
+    #[serde(default)]
+    pub hooked_until_ms: u64,
     /// Its end, once it was asked for.
     pub end: Option<End>,
     /// Its root disk.
@@ -107,6 +110,11 @@ impl Instance {
     /// What is true at an instant.
     pub fn state(&self, at_ms: u64) -> InstanceState {
         self.state_with(at_ms, 0, 0)
+    }
+
+    /// Whether its group counts it as in service: running, and held back by no hook.
+    pub fn in_service(&self, at_ms: u64) -> bool {
+        self.state(at_ms) == InstanceState::Running && self.hooked_until_ms <= at_ms
     }
 
     /// What a read shows.

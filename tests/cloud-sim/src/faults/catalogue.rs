@@ -102,6 +102,8 @@ pub const CATALOGUE: &[Entry] = &[
     entry("instance_terminated", Once, INSTANCE, "the instance is terminated at once; its group replaces it"),
     entry("scale_in", Once, GROUP, "somebody else lowers the group's desired capacity by one"),
     entry("scale_out", Once, GROUP, "somebody else raises the group's desired capacity by one"),
+    entry("rebalance", Once, GROUP, "the group launches in its emptiest zone and ends a member of its fullest"),
+    entry("launch_hook", Chances, NONE, "a lifecycle hook keeps a launched instance out of service for 2 min"),
     entry("agent_silent", Chances, ANY_INSTANCE, "the agent answers nothing and does nothing; the host lives on"),
     entry("agent_slow", Chances, ANY_INSTANCE, "the agent does what it is asked for and answers too late"),
     entry("agent_skips_drain", Chances, NONE, "the agent says `drained` and shut no door"),

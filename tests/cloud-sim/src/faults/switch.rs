@@ -26,6 +26,7 @@ impl Sim {
             }
             Fault::ScaleIn { group_name } => return self.scale(group_name, -1),
             Fault::ScaleOut { group_name } => return self.scale(group_name, 1),
+            Fault::Rebalance { group_name } => return self.rebalance(group_name),
             Fault::InstanceDead { instance_id } => {
                 if !self.faults.is_on(&request.fault) {
                     self.power_off(instance_id, true);

@@ -389,6 +389,61 @@ fn scaling_out_launches_where_the_group_likes() {
     assert_eq!(world.err(set(6)), "ValidationError");
 }
 
+#[test]
+fn rebalancing_moves_an_unprotected_member_out_of_the_fullest_zone_and_no_other() {
+    let mut world = World::new();
+    let target = world.target.clone();
+    let second = world.sim.add_instance(LARGE, ZONE_A).unwrap();
+    let rebalance = || SetFault::new(Fault::Rebalance { group_name: LARGE.into() }, None);
+    assert_eq!(world.err(rebalance()), "ValidationError", "the fleet's groups have it suspended (rule 35)");
+    world.ok(EditGroup { group_name: LARGE.into(), suspended_processes: Some(Vec::new()), ..EditGroup::default() });
+    world.ok(rebalance());
+    assert_eq!(group(&mut world, LARGE).instances.len(), 2, "all are protected");
+    let unprotect = |id: &str| SetInstanceProtection {
+        group_name: LARGE.into(),
+        instance_ids: vec![id.to_owned()],
+        protected_from_scale_in: false,
+    };
+    world.ok(unprotect(&second));
+    world.ok(rebalance());
+    world.wait(LAG_MS);
+    let shown = group(&mut world, LARGE);
+    let new = shown.instances.iter().find(|m| m.instance_id != target && m.instance_id != second).unwrap();
+    assert_eq!((new.availability_zone.as_str(), new.lifecycle_state.as_str()), (ZONE_B, "Pending"));
+    assert_eq!(instance_state(&mut world, &second), "shutting-down");
+    assert_eq!(instance_state(&mut world, &target), "running");
+    world.wait(3_600_000);
+    let shown = group(&mut world, LARGE);
+    assert_eq!((shown.desired_capacity, shown.instances.len()), (2, 2));
+    // Balanced: nothing is left to do.
+    world.ok(unprotect(&target));
+    world.ok(rebalance());
+    assert_eq!(group(&mut world, LARGE).instances.len(), 2);
+}
+
+#[test]
+fn a_hook_keeps_a_running_instance_out_of_service() {
+    let mut world = World::new();
+    world.fault(Fault::LaunchHook, Some(1));
+    let id = world.ok(world.launch(LARGE, ZONE_A, "t")).instances[0].instance_ids[0].clone();
+    let protect = SetInstanceProtection {
+        group_name: LARGE.into(),
+        instance_ids: vec![id.clone()],
+        protected_from_scale_in: true,
+    };
+    let member = |world: &mut World| {
+        let asked = DescribeAutoScalingInstances { instance_ids: vec![id.clone()], ..Default::default() };
+        world.ok(asked).instances[0].lifecycle_state.clone()
+    };
+    world.wait(60_000);
+    assert_eq!((instance_state(&mut world, &id).as_str(), member(&mut world).as_str()), ("running", "Pending:Wait"));
+    world.ok(AgentHealth { to: world.to(&id) });
+    assert_eq!(world.err(protect.clone()), "ValidationError");
+    world.wait(120_000);
+    assert_eq!(member(&mut world), "InService");
+    world.ok(protect);
+}
+
 // ---- Agents ----
 
 #[test]

@@ -4,9 +4,9 @@
 use super::{Verdict, holds};
 use cloud_sim::Sim;
 use std::collections::{BTreeMap, BTreeSet};
-use tiershift_core::UnixMs;
 use tiershift_core::event::{ChangeEvent, Direction};
 use tiershift_core::ids::{InstanceId, SnapshotId};
+use tiershift_core::{Reason, UnixMs};
 use volume_core::effect::{Done, Effect, Purpose};
 use volume_core::fact::{Entry, Fact, Outcome, Spec};
 
@@ -52,8 +52,8 @@ pub struct Journal {
     pub rolled_back: bool,
     /// It was stuck at some time.
     pub was_stuck: bool,
-    /// It is stuck.
-    pub stuck: bool,
+    /// It is stuck, and why.
+    pub stuck: Option<Reason>,
     /// Nothing is owed any more.
     pub done: bool,
     /// A detach was decided.
@@ -132,13 +132,13 @@ impl Journal {
                 self.ended = true;
                 self.rolled_back = *side == volume_core::fact::Side::Source;
                 self.opened_at.get_or_insert(entry.at);
-                self.stuck = false;
+                self.stuck = None;
             }
-            Fact::Stuck { .. } => {
+            Fact::Stuck { reason, .. } => {
                 self.was_stuck = true;
-                self.stuck = true;
+                self.stuck = Some(*reason);
             }
-            Fact::Resumed { .. } => self.stuck = false,
+            Fact::Resumed { .. } => self.stuck = None,
             Fact::SnapshotCompleted { snapshot } => {
                 self.completed.insert(snapshot.clone());
             }

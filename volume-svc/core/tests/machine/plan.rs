@@ -27,6 +27,7 @@ fn group(name: GroupName) -> GroupFacts {
         max: 4,
         health_checks: vec!["EC2".to_owned()],
         suspended: Vec::new(),
+        rebalances: false,
         refreshing: false,
         zones: vec![fixture::zone()],
     }
@@ -210,6 +211,7 @@ const BROKEN: &[Broken] = &[
         },
         &[(Reason::GroupNotReady, "source.group")],
     ),
+    ("a group that balances its zones", |_, f| target(f).rebalances = true, &[(Reason::GroupNotReady, "target.group")]),
     ("a refresh", |_, f| target(f).refreshing = true, &[(Reason::GroupNotReady, "target.group")]),
     ("no target group", |_, f| f.target_group = None, &[(Reason::GroupNotReady, "target.group")]),
     ("a full target group", |_, f| target(f).members = 4, &[(Reason::NoCapacity, "target.group")]),

@@ -161,6 +161,7 @@ impl World {
             max: 10,
             health_checks: vec!["EC2".to_owned()],
             suspended: Vec::new(),
+            rebalances: false,
             refreshing: false,
             zones: vec![fixture::zone()],
         };

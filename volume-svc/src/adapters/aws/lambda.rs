@@ -3,8 +3,8 @@
 //! (`FunctionError`); it says no (`statusCode`); what it says cannot be read. Whatever does not say clearly that nothing
 //! happened is unknown, and is observed by reads of EC2, never invoked again to find out.
 
-use super::errors::{self, class_of};
-use crate::ports::cloud::{ApiError, Class, SnapshotRequest};
+use super::errors;
+use crate::ports::cloud::{ApiError, Class, SnapshotRequest, codes};
 use crate::ports::volume_ops::{Operation, VolumeOps};
 use async_trait::async_trait;
 use aws_sdk_lambda::Client;
@@ -73,7 +73,7 @@ fn refusal(operation: &str, status: u64, code: &str) -> Class {
         ("HOLDER_MISMATCH", _) => Class::IncorrectState,
         ("INVALID_REQUEST" | "UNKNOWN_ACTION", _) => Class::Permanent,
         (_, 429) => Class::Throttled,
-        _ => class_of(operation, code).unwrap_or(Class::UnknownCode),
+        _ => codes::class_of(operation, code).unwrap_or(Class::UnknownCode),
     }
 }
 

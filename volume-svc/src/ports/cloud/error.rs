@@ -1,5 +1,5 @@
 //! What a failed EC2 or Auto Scaling call means. How a code becomes a class is one table, with a test per row:
-//! `adapters/aws/errors.rs`.
+//! `codes.rs`.
 
 use std::fmt;
 

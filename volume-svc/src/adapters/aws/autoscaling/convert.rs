@@ -1,10 +1,10 @@
 //! Auto Scaling's answers as our types. What must be there and is not makes the answer malformed, hence unknown; a
 //! word that is not known is kept as `Other`.
 
-use super::super::errors::{class_of, malformed};
+use super::super::errors::malformed;
 use crate::ports::cloud::{
     Activity, ActivityStatus, ApiError, Class, Group, HealthCheck, LaunchFault, LaunchOutcome, Lifecycle, Member,
-    Process, Refresh, RefreshStatus,
+    Process, Refresh, RefreshStatus, codes,
 };
 use aws_sdk_autoscaling::operation::launch_instances::LaunchInstancesOutput;
 use aws_sdk_autoscaling::primitives::DateTime;
@@ -117,7 +117,7 @@ pub(super) fn launch(op: Op, answer: LaunchInstancesOutput) -> Result<LaunchOutc
     let ids = launched.flat_map(|collection| collection.instance_ids.unwrap_or_default());
     let fault = |found: types::LaunchInstancesError| {
         let code = found.error_code.unwrap_or_default();
-        let class = class_of(op, &code).unwrap_or(Class::UnknownCode);
+        let class = codes::class_of(op, &code).unwrap_or(Class::UnknownCode);
         LaunchFault { class, code, message: found.error_message.unwrap_or_default() }
     };
     Ok(LaunchOutcome {
