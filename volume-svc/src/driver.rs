@@ -15,6 +15,7 @@ use crate::world::World;
 use std::sync::Arc;
 use std::time::Duration;
 use tiershift_common::clock::Clock;
+use tiershift_core::Reason;
 use tiershift_core::ids::ChangeId;
 use tokio_util::sync::CancellationToken;
 use volume_core::effect::Command;
@@ -64,6 +65,17 @@ pub enum Stopped {
     Unreadable,
 }
 
+/// What a driver begins with.
+struct Loaded {
+    machine: Machine,
+    /// The life of the store that the migration belongs to.
+    epoch: i64,
+    /// The store's present one.
+    present: i64,
+    /// What in its journal calls for a human.
+    owed: Vec<Alert>,
+}
+
 impl Drivers {
     /// Drives a migration that this process owns, until it is over or not ours any more.
     pub async fn drive(&self, id: &ChangeId, stop: &CancellationToken) -> Stopped {
@@ -72,12 +84,17 @@ impl Drivers {
             // Before the journal is read: what it says is good for this term only.
             let Some(term) = self.lease.term() else { return Stopped::LeaseLost };
             match self.load(id).await {
-                Ok(Some((mut machine, epoch, owed))) => {
+                Ok(Some(Loaded { mut machine, epoch, present, owed })) => {
                     // Whoever appended it may have died before it was told.
                     for alert in owed {
                         self.alerts.raise(alert);
                     }
-                    if let Some(stopped) = self.turns(&mut machine, epoch, term, &mut wake, stop).await {
+                    let held_back = self.hold_back(&mut machine, epoch, present).await;
+                    let ended = match held_back {
+                        Some(ended) => ended,
+                        None => self.turns(&mut machine, epoch, term, &mut wake, stop).await,
+                    };
+                    if let Some(stopped) = ended {
                         return stopped;
                     }
                     tracing::info!(migration = %id, "loading the journal anew");
@@ -104,8 +121,19 @@ impl Drivers {
         self.alerts.raise(Alert::unreadable(id, version, why, self.clock.now()));
     }
 
-    /// The machine, its epoch, and what in its journal calls for a human.
-    async fn load(&self, id: &ChangeId) -> Result<Option<(Machine, i64, Vec<Alert>)>, ReadError> {
+    /// A migration of another life of the store: what its journal does not tell may have been done all the same, so that
+    /// nothing of it is sent before a person has decided (H19, invariant 17). `Some` as of `append`.
+    async fn hold_back(&self, machine: &mut Machine, epoch: i64, present: i64) -> Option<Option<Stopped>> {
+        if epoch == present || machine.state.stuck.is_some() || machine.state.is_over() {
+            return None;
+        }
+        let detail =
+            format!("the store was restored: the migration is of its epoch {epoch}, and this is epoch {present}");
+        self.append(machine, vec![Fact::Stuck { reason: Reason::StoreRestored, detail }], epoch).await
+    }
+
+    async fn load(&self, id: &ChangeId) -> Result<Option<Loaded>, ReadError> {
+        let present = self.journal.epoch().await?;
         let Some(head) = self.journal.head(id).await? else { return Ok(None) };
         if head.owner != *self.journal.worker() {
             return Ok(None);
@@ -114,7 +142,7 @@ impl Drivers {
         let machine = Machine::load(id, &entries, self.settings.clone(), self.clock.now())
             .map_err(|e| ReadError::Corrupt { id: id.to_string(), why: e.to_string() })?;
         let owed = Alert::all_of(&machine.state, &entries);
-        Ok(Some((machine, head.store_epoch, owed)))
+        Ok(Some(Loaded { machine, epoch: head.store_epoch, present, owed }))
     }
 
     /// Turns until the driver must stop (`Some`) or load anew (`None`).
@@ -150,11 +178,11 @@ impl Drivers {
                         biased;
                         () = stop.cancelled() => {}
                         () = wake.changed() => {
-                            if let Some(end) = self.catch_up(machine).await { return end; }
+                            if let Some(end) = self.catch_up(machine, epoch).await { return end; }
                         }
                         () = self.clock.sleep_until(until) => {}
                         () = tokio::time::sleep(LOOK_EVERY) => {
-                            if let Some(end) = self.catch_up(machine).await { return end; }
+                            if let Some(end) = self.catch_up(machine, epoch).await { return end; }
                         }
                     }
                 }
@@ -165,7 +193,7 @@ impl Drivers {
                         () = wake.changed() => {}
                         () = tokio::time::sleep(LOOK_EVERY) => {}
                     }
-                    if let Some(end) = self.catch_up(machine).await {
+                    if let Some(end) = self.catch_up(machine, epoch).await {
                         return end;
                     }
                 }
@@ -216,7 +244,7 @@ impl Drivers {
                 self.instants(before, &append).await;
                 None
             }
-            Err(AppendError::HeadMoved) => self.catch_up(machine).await,
+            Err(AppendError::HeadMoved) => self.catch_up(machine, epoch).await,
             Err(AppendError::Rows(keys)) => {
                 tracing::warn!(migration = %id, rows = ?keys, "an append was refused by rows of the registries");
                 machine.refused(&facts);
@@ -237,7 +265,7 @@ impl Drivers {
     }
 
     /// Takes entries that others appended. `Some` when the driver must stop or load anew.
-    async fn catch_up(&self, machine: &mut Machine) -> Option<Option<Stopped>> {
+    async fn catch_up(&self, machine: &mut Machine, epoch: i64) -> Option<Option<Stopped>> {
         let id = machine.state.id.clone();
         let head = match self.journal.head(&id).await {
             Ok(Some(head)) => head,
@@ -251,6 +279,10 @@ impl Drivers {
         if head.fence != machine.state.fence || head.owner != *self.journal.worker() {
             tracing::warn!(migration = %id, owner = %head.owner, "another driver took over; stopping");
             return Some(Some(Stopped::Lost));
+        }
+        if head.store_epoch != epoch {
+            // A person has let it go on in the present life of the store.
+            return Some(None);
         }
         if head.version == machine.state.seq {
             return None;

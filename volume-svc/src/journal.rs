@@ -387,6 +387,8 @@ fn head_write(append: &Append, owner: &WorkerId, epoch: i64, event_id: &str, now
         .with("public_seq", number(after.public_seq))
         .with("owner", owner.as_str())
         .with("fence", after.fence)
+        // The same with every append, but for the one by which a person moves it into another life of the store (H19).
+        .with("store_epoch", epoch)
         .with("last_event_id", event_id)
         .with("updated_at", at.0)
         .with("view", json(serde_json::to_string(&View::of(after, at)))?)
@@ -407,10 +409,8 @@ fn head_write(append: &Append, owner: &WorkerId, epoch: i64, event_id: &str, now
             Fact::Tombstone { by } => Some(by.as_str()),
             _ => None,
         });
-        let mut item = set
-            .with("store_epoch", epoch)
-            .with("created_at", after.started_at.0)
-            .with_opt("requested_by", by.filter(|text| !text.is_empty()));
+        let mut item =
+            set.with("created_at", after.started_at.0).with_opt("requested_by", by.filter(|text| !text.is_empty()));
         if let Some(spec) = &after.spec {
             item = item.with("graph_id", spec.graph.as_str()).with("spec", json(serde_json::to_string(spec))?);
         }

@@ -322,16 +322,19 @@ impl Migrations {
         Ok((canceled, head))
     }
 
-    /// ResumeMigration by retry or going forward.
+    /// ResumeMigration by retry or going forward. A person has decided, so from here on the migration is of the present
+    /// life of the store (H19).
     pub async fn resume(&self, id: &ChangeId, action: Resume, by: &str, note: &str) -> Result<Head, Fault> {
-        self.request(id, |machine, _| machine.resume(action, by, note)).await
+        let epoch = self.journal.epoch().await.map_err(away)?;
+        self.request_in(id, Some(epoch), |machine, _| machine.resume(action, by, note)).await
     }
 
     /// ResumeMigration by hand-over: verified in EC2 and by the agent that says it serves (H26).
     pub async fn hand_over(&self, id: &ChangeId, side: Side, by: &str, note: &str) -> Result<Head, Fault> {
         let (machine, _) = self.machine(id).await?;
         self.verify_side(&machine, side).await?;
-        self.request(id, |machine, _| machine.hand_over(side, by, note)).await
+        let epoch = self.journal.epoch().await.map_err(away)?;
+        self.request_in(id, Some(epoch), |machine, _| machine.hand_over(side, by, note)).await
     }
 
     async fn verify_side(&self, machine: &Machine, side: Side) -> Result<(), Fault> {
@@ -375,6 +378,16 @@ impl Migrations {
         id: &ChangeId,
         decide: impl Fn(&Machine, UnixMs) -> Result<Granted, Refused> + Send,
     ) -> Result<Head, Fault> {
+        self.request_in(id, None, decide).await
+    }
+
+    /// The same, and with an epoch the migration is moved into that life of the store.
+    async fn request_in(
+        &self,
+        id: &ChangeId,
+        epoch: Option<i64>,
+        decide: impl Fn(&Machine, UnixMs) -> Result<Granted, Refused> + Send,
+    ) -> Result<Head, Fault> {
         for _ in 0..ROUNDS {
             let (machine, head) = self.machine(id).await?;
             let now = self.clock.now();
@@ -382,7 +395,7 @@ impl Migrations {
                 Granted::Already => return Ok(head),
                 Granted::Append(facts) => machine.prepare(facts, now).map_err(Fault::internal)?,
             };
-            match self.journal.append(&append, &head.owner, head.store_epoch).await {
+            match self.journal.append(&append, &head.owner, epoch.unwrap_or(head.store_epoch)).await {
                 Ok(()) => {
                     self.hub.wake(id);
                     return self.get(id).await;

@@ -1,5 +1,6 @@
 //! volume-svc's store as the monitor sees it: every transaction that was applied is looked at, whether or not its answer
-//! will reach the process that sent it, and its indexes lag behind it. Below the ways of single processes (`tiershift_tests::world::store`).
+//! will reach the process that sent it, and its indexes lag behind it. Below the ways of single processes
+//! (`tiershift_tests::world::store`).
 
 use crate::monitor::Monitor;
 use async_trait::async_trait;

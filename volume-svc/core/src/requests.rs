@@ -75,6 +75,9 @@ impl Machine {
         if m.detach_journalled {
             return refuse(Reason::TooLateToCancel, "the volume is being moved; the change runs to its end");
         }
+        if m.stuck.as_ref().is_some_and(|stuck| stuck.reason == Reason::StoreRestored) {
+            return refuse(Reason::StoreRestored, "the store was restored: an operator resumes or hands over first");
+        }
         let mut facts = Vec::new();
         if m.stuck.is_some() {
             facts.push(Fact::Resumed { action: Resume::Retry, by: by.to_owned(), note: "canceled".to_owned() });
