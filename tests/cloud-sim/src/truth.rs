@@ -1,7 +1,6 @@
 //! What *is*, without read lag, backward reads or lost answers: for whoever judges a history in process, never for a
 //! client. No API shows this, and nothing in the model reads it.
 
-use crate::ec2::instances::InstanceState;
 use crate::sim::Sim;
 
 /// Where a volume hangs at this moment.
@@ -36,11 +35,9 @@ impl Sim {
         instance.touched.iter().filter(|id| **id != instance.root_volume_id).filter(here).cloned().collect()
     }
 
-    /// Whether an instance is being ended, or has ended, or never was.
+    /// Whether an instance's end was asked for, or it never was.
     pub fn ending(&self, instance_id: &str) -> bool {
-        self.instances.get(instance_id).is_none_or(|instance| {
-            matches!(instance.state(self.now_ms), InstanceState::ShuttingDown | InstanceState::Terminated)
-        })
+        self.instances.get(instance_id).is_none_or(|instance| instance.end.is_some())
     }
 
     /// Whether a host has no power, by a fault or by its end.

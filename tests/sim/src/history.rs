@@ -14,6 +14,7 @@ use cloud_sim::faults::Fault;
 use cloud_sim::timing::Timing;
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -81,7 +82,8 @@ pub struct Outcome {
     pub refused: u64,
 }
 
-/// Plays a plan on a runtime of its own.
+/// Plays a plan on a runtime of its own. A panic is a broken rule like any other: it has a seed and ends one history, not
+/// the run.
 pub fn play(plan: &Plan, with: Option<Mutant>) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -89,7 +91,12 @@ pub fn play(plan: &Plan, with: Option<Mutant>) -> Outcome {
         .build()
         .expect("a runtime without I/O can be made");
     let _armed = mutant::arm(with);
-    runtime.block_on(played(plan))
+    let outcome = catch_unwind(AssertUnwindSafe(|| runtime.block_on(played(plan))));
+    outcome.unwrap_or_else(|panic| {
+        let words = panic.downcast_ref::<String>().cloned();
+        let what = words.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default();
+        Outcome { violation: Some(Violation { rule: "panic", what }), ..Outcome::default() }
+    })
 }
 
 struct Player<'a> {

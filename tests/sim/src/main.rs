@@ -95,10 +95,11 @@ fn many(args: &Args, mutant: Option<Mutant>) -> bool {
                     if let Ok(mut report) = report.lock() {
                         report.add(&outcome);
                     }
-                    if outcome.violation.is_some()
-                        && let Ok(mut failed) = failed.lock()
-                    {
-                        failed.push((seed, outcome));
+                    if let Some(violation) = &outcome.violation {
+                        eprintln!("seed {seed}: {violation}");
+                        if let Ok(mut failed) = failed.lock() {
+                            failed.push((seed, outcome));
+                        }
                     }
                 }
             });
@@ -106,15 +107,11 @@ fn many(args: &Args, mutant: Option<Mutant>) -> bool {
     });
     let mut failed = failed.into_inner().unwrap_or_default();
     failed.sort_by_key(|(seed, _)| *seed);
-    for (n, (seed, outcome)) in failed.iter().enumerate() {
-        let Some(violation) = &outcome.violation else { continue };
-        eprintln!("seed {seed}: {violation}");
-        if n == 0 {
-            let (plan, shortest) = shrink(&Plan::of(*seed), outcome.clone(), mutant);
-            eprintln!("the shortest history found:\n{plan}");
-            for line in &shortest.trace {
-                eprintln!("{line}");
-            }
+    if let Some((seed, outcome)) = failed.into_iter().next() {
+        let (plan, shortest) = shrink(&Plan::of(seed), outcome, mutant);
+        eprintln!("the shortest history found of seed {seed}:\n{plan}");
+        for line in &shortest.trace {
+            eprintln!("{line}");
         }
     }
     let report = report.into_inner().unwrap_or_default();

@@ -37,6 +37,13 @@ fn a_seed_is_one_history() {
 }
 
 #[test]
+fn a_panic_is_a_broken_rule_and_ends_one_history() {
+    let mut plan = Plan::of(4);
+    plan.changes[0].graph = "a graph that nobody has";
+    assert_eq!(play(&plan, None).violation.map(|violation| violation.rule), Some("panic"));
+}
+
+#[test]
 fn wrong_usage_says_so() {
     for wrong in [&["--seed", "1", "--seeds", "2"][..], &["--mutant", "nonsense"], &["--seeds", "many"]] {
         let output = Command::new(env!("CARGO_BIN_EXE_sim")).args(wrong).output().expect("sim runs");

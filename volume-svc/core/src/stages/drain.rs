@@ -14,10 +14,10 @@ use tiershift_core::mutant::{self, Mutant};
 pub(crate) fn writes(t: &Turn<'_>) -> Next {
     let Some(spec) = t.spec() else { return Next::Idle };
     let source = &spec.source.instance;
-    if let Some(first) = shut(t, source, Scope::Writes).filter(|_| !mutant::on(Mutant::LeaveDoorOpen)) {
+    let writers = Observe::Writers { instance: source.clone() };
+    if let Some(first) = shut(t, source, Scope::Writes, &writers).filter(|_| !mutant::on(Mutant::LeaveDoorOpen)) {
         return first;
     }
-    let writers = Observe::Writers { instance: source.clone() };
     if !empty(t, &writers) {
         return count(t, writers);
     }
@@ -35,10 +35,10 @@ pub(crate) fn writes(t: &Turn<'_>) -> Next {
 pub(crate) fn reads(t: &Turn<'_>) -> Next {
     let Some(spec) = t.spec() else { return Next::Idle };
     let source = &spec.source.instance;
-    if let Some(first) = shut(t, source, Scope::All) {
+    let connections = Observe::Connections { instance: source.clone() };
+    if let Some(first) = shut(t, source, Scope::All, &connections) {
         return first;
     }
-    let connections = Observe::Connections { instance: source.clone() };
     if empty(t, &connections) {
         return Turn::enter(Stage::Release);
     }
@@ -48,22 +48,31 @@ pub(crate) fn reads(t: &Turn<'_>) -> Next {
 /// Counts again: soon while there is somebody, so that the first zero is not missed for long; the second zero, which
 /// makes it a fact, has its gap.
 fn count(t: &Turn<'_>, what: Observe) -> Next {
-    let zero = t.seen(&what).is_some_and(|s| s.seen == Seen::Count(0));
-    t.ask(what, if zero { t.set.zero_gap_ms } else { t.set.agent_gap_ms })
+    let gap_ms = if is_zero(t, &what) { t.set.zero_gap_ms } else { t.set.agent_gap_ms };
+    t.ask(what, gap_ms)
+}
+
+fn is_zero(t: &Turn<'_>, what: &Observe) -> bool {
+    t.seen(what).is_some_and(|s| s.seen == Seen::Count(0))
 }
 
 fn empty(t: &Turn<'_>, what: &Observe) -> bool {
     t.seen(what).is_some_and(|s| s.seen == Seen::Count(0) && s.holds(2, t.set.zero_gap_ms))
 }
 
+/// How much longer than the deadline it may take to look twice at who was gone by then, and to probe: going back for that
+/// would take longer.
+const LAST_LOOK_MS: i64 = 3_000;
+
 /// What comes before the counts: the deadline, and the door.
-fn shut(t: &Turn<'_>, source: &InstanceId, scope: Scope) -> Option<Next> {
+fn shut(t: &Turn<'_>, source: &InstanceId, scope: Scope, counted: &Observe) -> Option<Next> {
     let drain = Effect::Drain { instance: source.clone(), scope };
     if t.m.refused(&drain).is_some() {
         return Some(Turn::turn_back(Reason::DrainTimeout, "the source's agent refused to drain"));
     }
     let confirmed_at = t.m.gate.as_ref().and_then(|g| g.confirmed_at)?;
-    if t.now.since(confirmed_at) >= t.set.drain_ms {
+    let limit_ms = t.set.drain_ms + if is_zero(t, counted) { LAST_LOOK_MS } else { 0 };
+    if t.now.since(confirmed_at) >= limit_ms {
         return Some(Turn::turn_back(Reason::DrainTimeout, "connections did not end within the drain deadline"));
     }
     (!t.m.drained(scope)).then(|| t.intend(drain))

@@ -2,11 +2,12 @@
 
 use super::{arrived, at, at_open, decided, one, retry, turned_back, two};
 use crate::places;
-use crate::world::driver::Ended;
+use crate::world::driver::{Ended, Run};
 use crate::world::fixture::{idle, source};
 use crate::world::host::Door;
 use tiershift_core::Reason;
 use volume_core::effect::AgentState;
+use volume_core::settings::Settings;
 use volume_core::stage::Stage;
 
 #[test]
@@ -98,4 +99,20 @@ fn aws11_adopt_other_data_on_the_source_too_calls_a_human() {
     run.world.faults.probe_lies.clear();
     retry(&mut run);
     assert_eq!(run.finish(), Ended::RolledBack(Reason::DataMismatch));
+}
+
+#[test]
+fn h30_who_was_gone_by_the_deadline_is_looked_at_twice_and_who_was_not_turns_the_change_back() {
+    let shut_after_ms = {
+        let mut run = at_open(&two(), "drain_all");
+        run.until("the door", |run| run.state().open.is_none());
+        run.world.at().since(run.state().gate.as_ref().and_then(|g| g.confirmed_at).expect("confirmed"))
+    };
+    let deadline_ms = Settings::default().drain_ms;
+    for (from_the_deadline_ms, ended) in [(-800, Ended::Moved), (1_500, Ended::RolledBack(Reason::DrainTimeout))] {
+        let mut setup = two();
+        setup.durations.readers = deadline_ms - shut_after_ms + from_the_deadline_ms;
+        let mut run = Run::start(&setup);
+        assert_eq!(run.finish(), ended, "{from_the_deadline_ms}");
+    }
 }
