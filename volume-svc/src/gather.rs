@@ -176,9 +176,12 @@ impl World {
 
     async fn group_facts(&self, name: &GroupName) -> Result<Option<GroupFacts>, Trouble> {
         let Some(group) = self.describer.group(name).await.map_err(|e| self.trouble(&e))? else { return Ok(None) };
+        // The group itself is not held while refreshes are waited for, which are asked for one group at a time.
+        let facts = group_facts(&group);
+        drop(group);
         let refreshes = self.describer.refreshes(name).await.map_err(|e| self.trouble(&e))?;
         let refreshing = refreshes.iter().any(|r| !r.status.ended());
-        Ok(Some(group_facts(group, refreshing)))
+        Ok(Some(GroupFacts { refreshing, ..facts }))
     }
 
     /// Idle instances of a tier's group in a zone: by the index (a hint), confirmed by their rows, by EC2, by the
@@ -239,7 +242,8 @@ fn graphs_of(row: &Item) -> Vec<GraphId> {
     graphs
 }
 
-fn group_facts(group: Group, refreshing: bool) -> GroupFacts {
+/// All but its refreshes, which are read by a call of their own.
+fn group_facts(group: &Group) -> GroupFacts {
     GroupFacts {
         members: i64::try_from(group.members.len()).unwrap_or(i64::MAX),
         max: group.max,
@@ -251,8 +255,8 @@ fn group_facts(group: Group, refreshing: bool) -> GroupFacts {
             .map(ToString::to_string)
             .collect(),
         rebalances: group.zones.len() > 1 && !group.suspended.contains(&Process::AzRebalance),
-        refreshing,
-        zones: group.zones,
-        name: group.name,
+        refreshing: false,
+        zones: group.zones.clone(),
+        name: group.name.clone(),
     }
 }

@@ -56,7 +56,8 @@ pub struct Describer {
     tagged: Queue<(String, String), Vec<Snapshot>>,
     offerings: Queue<String, Vec<Zone>>,
     members: Queue<InstanceId, Member>,
-    groups: Queue<GroupName, Group>,
+    // Shared by all who asked in one window: a group has thousands of members, and thousands of migrations may ask.
+    groups: Queue<GroupName, Arc<Group>>,
     refreshes: Queue<GroupName, Vec<Refresh>>,
 }
 
@@ -140,7 +141,7 @@ impl Describer {
             }),
             groups: queue!(AutoScaling, NAMES_MAX, autoscaling, |cloud, names| {
                 let found = cloud.describe_auto_scaling_groups(&names).await?;
-                found.into_iter().map(|group| (group.name.clone(), group)).collect()
+                found.into_iter().map(|group| (group.name.clone(), Arc::new(group))).collect()
             }),
             refreshes: queue!(AutoScaling, 1, autoscaling, |cloud, names| {
                 let mut refreshes = BTreeMap::new();
@@ -194,7 +195,7 @@ impl Describer {
     }
 
     /// The group; none if there is none of that name.
-    pub async fn group(&self, name: &GroupName) -> Answer<Group> {
+    pub async fn group(&self, name: &GroupName) -> Answer<Arc<Group>> {
         self.groups.ask(name).await
     }
 

@@ -37,6 +37,12 @@ pub fn matches(filters: &[Filter], tags: &Tags, field: impl Fn(&str) -> Vec<Stri
     })
 }
 
+/// Whether a resource with these tags can match all filters: those on the values of tags alone.
+pub fn tags_match(filters: &[Filter], tags: &Tags) -> bool {
+    let by_tag = filters.iter().filter_map(|filter| Some((filter.name.strip_prefix("tag:")?, &filter.values)));
+    by_tag.into_iter().all(|(key, patterns)| tags.get(key).is_some_and(|value| patterns.iter().any(|p| like(p, value))))
+}
+
 /// The exact values that a filter names, if it is there and has no wildcard: lets a call look up instead of search.
 pub fn exact<'a>(filters: &'a [Filter], name: &str) -> Option<&'a [String]> {
     let filter = filters.iter().find(|filter| filter.name == name)?;

@@ -174,7 +174,9 @@ impl Sim {
         candidates.dedup();
         let mut found = Vec::new();
         for id in candidates {
-            let Some(shown) = seen(id).map(|snapshot| snapshot.shown(id, at_ms)) else { continue };
+            // By their tags first, which need no copy: thousands are looked through for a few.
+            let tagged = seen(id).filter(|snapshot| filter::tags_match(&request.filters, &snapshot.tags));
+            let Some(shown) = tagged.map(|snapshot| snapshot.shown(id, at_ms)) else { continue };
             let field = |name: &str| match name {
                 "snapshot-id" => vec![shown.snapshot_id.clone()],
                 "volume-id" => vec![shown.volume_id.clone()],
