@@ -45,6 +45,13 @@ impl Sim {
         self.instances.get(instance_id).is_none_or(|instance| instance.host.dead)
     }
 
+    /// How many snapshots with all of these tags are in `error` now.
+    pub fn failed_snapshots(&self, tags: &[(&str, &str)]) -> u32 {
+        let failed = self.snapshots.values().filter(|snapshot| snapshot.fails && snapshot.end_ms <= self.now_ms);
+        let tagged = failed.filter(|s| tags.iter().all(|(key, value)| s.tags.get(*key).is_some_and(|v| v == value)));
+        u32::try_from(tagged.count()).unwrap_or(u32::MAX)
+    }
+
     /// The instant whose bytes a snapshot holds, if it is completed now.
     pub fn completed_snapshot(&self, snapshot_id: &str) -> Option<u64> {
         let snapshot = self.snapshots.get(snapshot_id)?;

@@ -139,6 +139,13 @@ impl Journal {
                 self.stuck = Some(*reason);
             }
             Fact::Resumed { .. } => self.stuck = None,
+            // The former driver may stand still between its last look and the call, which has no token: one more may come,
+            // and is garbage by its tag (rule 18).
+            Fact::TakenOver { .. } => {
+                if let Some((_, Effect::Snapshot { purpose })) = &self.open {
+                    *self.decided.entry(purpose.name()).or_insert(0) += 1;
+                }
+            }
             Fact::SnapshotCompleted { snapshot } => {
                 self.completed.insert(snapshot.clone());
             }
@@ -207,7 +214,7 @@ impl Journal {
         }
     }
 
-    /// How often a snapshot for this step was decided.
+    /// How often a snapshot for this step was decided, or may have been called for by a driver that was replaced.
     pub fn snapshots_decided(&self, step: &str) -> u32 {
         self.decided.get(step).copied().unwrap_or(0)
     }
