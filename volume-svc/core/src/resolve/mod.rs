@@ -17,6 +17,7 @@ use crate::fact::{Fact, Outcome};
 use crate::machine::{Next, Turn};
 use crate::stages;
 use crate::state::Open;
+use crate::watch;
 use tiershift_core::Reason;
 use tiershift_core::event::Direction;
 use tiershift_core::ids::InstanceId;
@@ -48,14 +49,26 @@ fn plain(t: &Turn<'_>, open: &Open) -> Next {
         None => call(open),
         Some(Ok(answer)) => done(open, answer.clone()),
         Some(Err(trouble)) => match trouble {
-            Trouble::Unknown | Trouble::Throttled | Trouble::InProgress | Trouble::IncorrectState => {
-                overdue(t, open).unwrap_or_else(|| call_after(t, open, t.set.retry_ms))
-            }
+            Trouble::Unknown | Trouble::Throttled | Trouble::InProgress | Trouble::IncorrectState => match &open.effect
+            {
+                Effect::Protect { instance, .. } => unprotected(t, open, instance),
+                _ => overdue(t, open).unwrap_or_else(|| call_after(t, open, t.set.retry_ms)),
+            },
             // A snapshot that is gone is deleted.
             Trouble::NotFound if matches!(open.effect, Effect::DeleteSnapshot { .. }) => done(open, Done::Accepted),
             other => refused(open, *other),
         },
     }
+}
+
+/// An instance that has ended is in no group any more, which reads like not yet being in service: only its end, seen in
+/// EC2, says that there is nothing left to protect, also on the way back (H34).
+fn unprotected(t: &Turn<'_>, open: &Open, instance: &InstanceId) -> Next {
+    if watch::is_gone(t, instance) {
+        return refused(open, Trouble::NotFound);
+    }
+    let look = t.ask(Observe::Instance { instance: instance.clone() }, t.set.slow_gap_ms);
+    overdue(t, open).unwrap_or_else(|| earlier(call_after(t, open, t.set.retry_ms), look))
 }
 
 fn done(open: &Open, done: Done) -> Next {

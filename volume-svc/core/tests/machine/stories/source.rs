@@ -26,6 +26,24 @@ fn h34_a_source_that_is_lost_before_the_gate_frees_its_locks() {
     }
 }
 
+#[test]
+fn h34_a_source_that_ends_before_it_is_protected_is_not_asked_for_ever() {
+    for cancels in [false, true] {
+        let mut run = at_open(&two(), "protect");
+        run.world.kill(&source());
+        if cancels {
+            run.request(|machine| machine.cancel("user_a")).expect("it is early");
+        }
+        let lost_at = run.world.now;
+        run.until("its end", |run| run.state().end.is_some());
+        assert!(run.world.now - lost_at < 150_000, "{cancels}: {} ms", run.world.now - lost_at);
+        // Preflight looks once more, and then sees no source in service.
+        let reason = if cancels { Reason::CanceledByRequest } else { Reason::RegistryMismatch };
+        assert_eq!(run.finish(), Ended::RolledBack(reason));
+        assert_eq!(run.alerts, [], "{cancels}: nobody is needed");
+    }
+}
+
 /// Runs to the end after the source has ended in a stage.
 fn lost_in(stage: Stage, log_is_lost: bool) -> (Run, usize, Ended) {
     let mut run = at(&two(), stage);
