@@ -2,10 +2,11 @@
 //! has ended. What came of it is counted; a broken rule ends it at once.
 
 use crate::clients;
+use crate::customer::{self, Customer};
 use crate::invariants::Violation;
 use crate::monitor::Monitor;
 use crate::operator;
-use crate::plan::{Mishap, Plan, Wanted, What};
+use crate::plan::{Mishap, Plan, What};
 use crate::stack::{Fate, Stack};
 use cloud_sim::Config;
 use cloud_sim::api::autoscaling::DescribeAutoScalingGroups;
@@ -13,24 +14,18 @@ use cloud_sim::api::control::{ClearFault, ListFaults, RebootInstance};
 use cloud_sim::faults::Fault;
 use cloud_sim::timing::Timing;
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use subscription_core::rules::Timing as When;
-use subscription_core::status::SubscriptionStatus;
 use subscription_svc::payments::book::Book;
 use subscription_svc::payments::sim::Sim as Provider;
 use subscription_svc::store::memory::Memory as Subscriptions;
-use subscription_svc::store::rows::Interval;
-use subscription_svc::usecase::{ChangeTier, CreateSubscription, Initial, RegisterGraph};
-use tiershift_common::caller::Caller;
-use tiershift_core::ids::{ChangeId, GraphId, OrgId, RequestId, TierName, VolumeId};
+use tiershift_core::Reason;
+use tiershift_core::ids::{GraphId, OrgId, VolumeId};
 use tiershift_core::mutant::{self, Mutant};
-use tiershift_core::{Kind, Reason};
 use tiershift_tests::world::rig::Rig;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 use volume_core::settings::Settings;
 
 /// The soak of a simulated change: long enough that a source which ends early is seen, short enough for thousands of
@@ -46,13 +41,6 @@ const TICK: Duration = Duration::from_millis(100);
 /// How long everything may take to end once nothing goes wrong any more: the undo of one step is patient for half an
 /// hour, and an operator is needed three times at most.
 const END_WITHIN: Duration = Duration::from_hours(4);
-
-/// First and longest wait before a customer asks again for a change that cannot be accepted now.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
-const ASK_SELDOM: Duration = Duration::from_secs(20);
-
-/// How long behind calm a customer still asks: an earlier change of the same graph may need its operator first.
-const PATIENCE: Duration = Duration::from_hours(2);
 
 /// Between two rounds of the operator.
 const OPERATOR_EVERY: Duration = Duration::from_mins(5);
@@ -167,11 +155,25 @@ impl Player<'_> {
             let seeded = self.rig.graph(wanted.graph);
             let graph = GraphId::parse(seeded.graph_id.clone()).expect("a graph id");
             let volume = VolumeId::parse(seeded.volume_id.clone()).expect("a volume id");
+            let org = OrgId::parse(seeded.organisation_id.clone()).expect("an organisation");
             if graphs.insert(graph.clone(), volume).is_none() {
-                self.register(wanted, n).await;
+                let service = self.stack.present.get().expect("it runs");
+                customer::register(&service, seeded, n).await;
+                self.provider.behave(&org, wanted.payments);
                 drop(clients::start(&self.rig, &self.monitor, &self.stack.present, &graph));
             }
-            asking.push(tokio::spawn(self.ask(wanted, n, graph)));
+            let customer = Customer {
+                present: self.stack.present.clone(),
+                monitor: Arc::clone(&self.monitor),
+                wanted: *wanted,
+                n,
+                graph,
+                org,
+                begun: self.begun,
+                calm: self.begun + Duration::from_millis(self.plan.calm_ms),
+                refused: Arc::clone(&self.refused),
+            };
+            asking.push(tokio::spawn(customer.ask()));
         }
         self.disturb().await;
         self.calm().await;
@@ -180,93 +182,6 @@ impl Player<'_> {
         }
         self.end().await;
         self.monitor.at_rest(&graphs);
-    }
-
-    /// Registers a graph and its subscription, as the development stack does it.
-    async fn register(&self, wanted: &Wanted, n: usize) {
-        let service = self.stack.present.get().expect("it runs");
-        let seeded = self.rig.graph(wanted.graph);
-        let id = GraphId::parse(seeded.graph_id.clone()).expect("a graph id");
-        let org = OrgId::parse(seeded.organisation_id.clone()).expect("an organisation");
-        let tier = TierName::parse(seeded.tier.clone()).expect("a tier's name");
-        let operator = Caller::parse_dev("root;operator").expect("a caller");
-        let request = |what: &str| RequestId::parse(format!("{what}-{n}")).expect("a request id");
-        let graph = RegisterGraph {
-            request: request("graph"),
-            org: org.clone(),
-            graph: Some(id.clone()),
-            tier: tier.clone(),
-            shared_repository: false,
-            display_name: String::new(),
-            endpoint: None,
-        };
-        service.register_graph(&operator, graph).await.expect("registered");
-        let initial = Initial {
-            status: SubscriptionStatus::Active,
-            price: None,
-            period_start: None,
-            period_end: None,
-            ends_at: None,
-            provider_subscription_id: String::new(),
-        };
-        let subscription = CreateSubscription {
-            request: request("subscription"),
-            org: org.clone(),
-            graph: id.clone(),
-            tier,
-            interval: Interval::Monthly,
-            initial: Some(initial),
-        };
-        service.create_subscription(&operator, subscription).await.expect("subscribed");
-        self.provider.behave(&org, wanted.payments);
-    }
-
-    /// A customer asks for a change until it is accepted or refused, and may change its mind later.
-    fn ask(&self, wanted: &Wanted, n: usize, graph: GraphId) -> impl Future<Output = ()> + Send + use<> {
-        let (present, monitor) = (self.stack.present.clone(), Arc::clone(&self.monitor));
-        let refused = Arc::clone(&self.refused);
-        let (wanted, begun) = (*wanted, self.begun);
-        let gives_up = begun + Duration::from_millis(self.plan.calm_ms) + PATIENCE;
-        let org = self.rig.graph(wanted.graph).organisation_id.clone();
-        async move {
-            let owner = Caller::parse_dev(&format!("user_ada;{org}=owner")).expect("a caller");
-            sleep_until(begun + Duration::from_millis(wanted.at_ms)).await;
-            let mut pause = ASK_AGAIN;
-            let id = loop {
-                let request = ChangeTier {
-                    request: RequestId::parse(format!("change-{n}")).expect("a request id"),
-                    graph: graph.clone(),
-                    target: TierName::parse(wanted.tier).expect("a tier's name"),
-                    timing: When::Now,
-                    expected_price: None,
-                };
-                if let Some(service) = present.get() {
-                    match service.change_tier(&owner, request).await {
-                        Ok(change) => break change.id,
-                        Err(fault) => {
-                            let error = fault.error();
-                            let busy = error.violations.iter().map(|fault| fault.reason).chain([error.reason]);
-                            let busy = busy.into_iter().any(|r| matches!(r, Reason::ChangeActive | Reason::Settling));
-                            let later =
-                                busy || matches!(error.kind, Kind::Unavailable | Kind::Internal | Kind::Aborted);
-                            if !later {
-                                refused.fetch_add(1, Ordering::Relaxed);
-                                monitor.tell(format_args!("customer is refused: {} {error:?}", error.reason));
-                                return;
-                            }
-                        }
-                    }
-                }
-                if Instant::now() >= gives_up {
-                    return monitor.tell("customer gives up");
-                }
-                sleep(pause).await;
-                pause = (pause * 2).min(ASK_SELDOM);
-            };
-            let Some(after) = wanted.cancel_after_ms else { return };
-            sleep(Duration::from_millis(after)).await;
-            cancel(&present, &monitor, &owner, n, &id).await;
-        }
     }
 
     /// Everything that goes wrong, in its time.
@@ -489,20 +404,5 @@ impl Player<'_> {
             refused: self.refused.load(Ordering::Relaxed),
             trace: self.monitor.trace(),
         }
-    }
-}
-
-/// Asks for the end of a change; accepted or too late, both are answers.
-async fn cancel(present: &crate::stack::Present, monitor: &Monitor, owner: &Caller, n: usize, id: &ChangeId) {
-    loop {
-        if let Some(service) = present.get() {
-            let request = RequestId::parse(format!("cancel-{n}")).expect("a request id");
-            match service.cancel_change(owner, request, id, "changed my mind").await {
-                Ok(_) => return monitor.tell("customer cancels"),
-                Err(fault) if matches!(fault.error().kind, Kind::Unavailable | Kind::Internal) => {}
-                Err(fault) => return monitor.tell(format_args!("customer cannot cancel: {}", fault.error().reason)),
-            }
-        }
-        sleep(Duration::from_secs(1)).await;
     }
 }

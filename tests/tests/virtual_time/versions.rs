@@ -72,7 +72,7 @@ async fn a_fact_that_this_build_does_not_know_refuses_to_load_and_calls_an_opera
     calls_an_operator_and_touches_nothing(&rig, &run, &process).await;
 }
 
-/// The store is restored while a change waits at its gate: what the journal tells may be behind what was done.
+/// The store is restored while a change looks for its target: what the journal tells may be behind what was done.
 #[tokio::test(start_paused = true, flavor = "current_thread")]
 async fn h19_a_migration_of_another_life_of_the_store_sends_nothing_until_a_person_has_decided() {
     let rig = Rig::new(hardly_any_soak()).await;

@@ -1,6 +1,6 @@
-//! Launching an instance, and ending one.
+//! Launching an instance, protecting one, and ending one.
 
-use super::{call, call_after, done, look_or_give_up, never_sent, overdue, refused};
+use super::{call, call_after, done, earlier, look_or_give_up, never_sent, overdue, plain, refused};
 use crate::effect::{Done, Effect, InstanceSeen, Observe, Seen, Trouble};
 use crate::machine::{Next, Turn};
 use crate::scratch::Streak;
@@ -21,6 +21,19 @@ pub(super) fn launch(t: &Turn<'_>, open: &Open) -> Next {
             trouble @ (Trouble::NoCapacity | Trouble::Denied | Trouble::Permanent | Trouble::NotFound | Trouble::Zone),
         )) => refused(open, *trouble),
         Some(_) => overdue(t, open).unwrap_or_else(|| call_after(t, open, t.set.retry_ms)),
+    }
+}
+
+/// Protects an instance from scale-in. One that has ended is in no group any more, which reads like not yet being in
+/// service: only its end, seen in EC2, says that there is nothing left to protect, also on the way back (H34).
+pub(super) fn protect(t: &Turn<'_>, open: &Open, instance: &InstanceId) -> Next {
+    match &t.s.calls.answer {
+        None | Some(Ok(_)) => plain(t, open),
+        Some(Err(_)) if watch::is_gone(t, instance) => refused(open, Trouble::NotFound),
+        Some(Err(_)) => {
+            let look = t.ask(Observe::Instance { instance: instance.clone() }, t.set.slow_gap_ms);
+            earlier(plain(t, open), look)
+        }
     }
 }
 

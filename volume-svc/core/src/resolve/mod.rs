@@ -5,7 +5,7 @@
 //! way back (H12). What an outcome means for the migration is decided in `stages/` and `undo.rs`.
 //!
 //! Here are the words that all of them share, and the calls whose answer is their outcome; the others are in
-//! `volume.rs` (attach, detach), `snapshot.rs`, `fleet.rs` (launch, terminate) and `agent.rs`.
+//! `volume.rs` (attach, detach), `snapshot.rs`, `fleet.rs` (launch, protect, terminate) and `agent.rs`.
 
 mod agent;
 mod fleet;
@@ -17,7 +17,6 @@ use crate::fact::{Fact, Outcome};
 use crate::machine::{Next, Turn};
 use crate::stages;
 use crate::state::Open;
-use crate::watch;
 use tiershift_core::Reason;
 use tiershift_core::event::Direction;
 use tiershift_core::ids::InstanceId;
@@ -36,10 +35,8 @@ pub(crate) fn next(t: &Turn<'_>, open: &Open) -> Next {
         Effect::Release { instance } => agent::until(t, open, instance, AgentState::Released),
         Effect::Adopt { instance } => agent::until(t, open, instance, AgentState::Adopted),
         Effect::Drain { instance, .. } | Effect::Resume { instance } => agent::at_once(t, open, instance),
-        Effect::Protect { .. }
-        | Effect::KeepOnTermination { .. }
-        | Effect::TagVolume { .. }
-        | Effect::DeleteSnapshot { .. } => plain(t, open),
+        Effect::Protect { instance, .. } => fleet::protect(t, open, instance),
+        Effect::KeepOnTermination { .. } | Effect::TagVolume { .. } | Effect::DeleteSnapshot { .. } => plain(t, open),
     }
 }
 
@@ -49,26 +46,14 @@ fn plain(t: &Turn<'_>, open: &Open) -> Next {
         None => call(open),
         Some(Ok(answer)) => done(open, answer.clone()),
         Some(Err(trouble)) => match trouble {
-            Trouble::Unknown | Trouble::Throttled | Trouble::InProgress | Trouble::IncorrectState => match &open.effect
-            {
-                Effect::Protect { instance, .. } => unprotected(t, open, instance),
-                _ => overdue(t, open).unwrap_or_else(|| call_after(t, open, t.set.retry_ms)),
-            },
+            Trouble::Unknown | Trouble::Throttled | Trouble::InProgress | Trouble::IncorrectState => {
+                overdue(t, open).unwrap_or_else(|| call_after(t, open, t.set.retry_ms))
+            }
             // A snapshot that is gone is deleted.
             Trouble::NotFound if matches!(open.effect, Effect::DeleteSnapshot { .. }) => done(open, Done::Accepted),
             other => refused(open, *other),
         },
     }
-}
-
-/// An instance that has ended is in no group any more, which reads like not yet being in service: only its end, seen in
-/// EC2, says that there is nothing left to protect, also on the way back (H34).
-fn unprotected(t: &Turn<'_>, open: &Open, instance: &InstanceId) -> Next {
-    if watch::is_gone(t, instance) {
-        return refused(open, Trouble::NotFound);
-    }
-    let look = t.ask(Observe::Instance { instance: instance.clone() }, t.set.slow_gap_ms);
-    overdue(t, open).unwrap_or_else(|| earlier(call_after(t, open, t.set.retry_ms), look))
 }
 
 fn done(open: &Open, done: Done) -> Next {
