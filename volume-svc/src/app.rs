@@ -16,6 +16,7 @@ use crate::hub::Hub;
 use crate::journal::Journal;
 use crate::lease::Lease;
 use crate::migrations::Migrations;
+use crate::permits::Permits;
 use crate::ports::cloud::{AutoScalingApi, Ec2Api};
 use crate::ports::store::Store;
 use crate::ports::volume_ops;
@@ -169,6 +170,7 @@ pub async fn build(args: &Args) -> Result<App, StartError> {
         agents: Arc::new(agents),
         alerts: Arc::clone(&alerts),
         journal: journal.clone(),
+        permits: Permits::new(journal.clone(), Arc::clone(&clock)),
         clock: Arc::clone(&clock),
         agent_url_template: args.agent_url_template.clone(),
         environment: args.environment.clone(),

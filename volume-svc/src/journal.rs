@@ -6,7 +6,6 @@
 //! EV items.
 
 use crate::ports::store::{Refusal, Store, StoreError, TransactError};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -331,15 +330,16 @@ impl Journal {
         registry::permit_names(spec).iter().zip(caps).map(write).collect()
     }
 
-    /// Permits taken now, by name.
-    pub async fn permits_taken(&self, spec: &Spec) -> Result<BTreeMap<String, Vec<String>>, StoreError> {
-        let mut taken = BTreeMap::new();
-        for name in registry::permit_names(spec) {
-            let item = self.store.get(&keys::permit(&name)).await?;
-            let held = item.iter().flat_map(|item| item.0.keys()).filter_map(|name| name.strip_prefix(HOLDER));
-            taken.insert(name, held.map(str::to_owned).collect());
-        }
-        Ok(taken)
+    /// Who holds permits of this name now.
+    pub async fn permit_holders(&self, name: &str) -> Result<Vec<String>, StoreError> {
+        let item = self.store.get(&keys::permit(name)).await?;
+        let held = item.iter().flat_map(|item| item.0.keys()).filter_map(|name| name.strip_prefix(HOLDER));
+        Ok(held.map(str::to_owned).collect())
+    }
+
+    /// Deadlines and limits.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 }
 

@@ -18,6 +18,7 @@ pub mod hub;
 pub mod journal;
 pub mod lease;
 pub mod migrations;
+pub mod permits;
 pub mod ports;
 pub mod registry;
 pub mod store;

@@ -6,6 +6,7 @@
 use crate::adapters::describe::Describer;
 use crate::alerts::{Alert, Alerts};
 use crate::journal::Journal;
+use crate::permits::Permits;
 use crate::ports::agent::{Address, Agent, AgentError, Order, Scope as AgentScope, VolumeState};
 use crate::ports::cloud::{
     ApiError, AttachmentState as Ec2Attachment, AutoScalingApi, Class, Ec2Api, InstanceState, LaunchRequest, Lifecycle,
@@ -57,8 +58,10 @@ pub struct World {
     pub agents: Arc<dyn Agent>,
     /// Who is called when AWS says something that no table knows.
     pub alerts: Arc<dyn Alerts>,
-    /// The journal, for rows, locks and permits.
+    /// The journal, for rows and locks.
     pub journal: Journal,
+    /// Whose turn it is for a permit.
+    pub permits: Arc<Permits>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// Where an agent is reached whose row names no address, with `{instance_id}`; none means port 8001 of its
@@ -271,9 +274,7 @@ impl World {
                 saw(usage, |u| Seen::Usage(bytes_of(&u.graphs, spec.graph.as_str())))
             }
             Observe::Group { group } => saw(self.group_size(group).await, Seen::Group),
-            Observe::Permits => {
-                saw(self.journal.permits_taken(spec).await.map_err(|e| store_trouble(&e)), Seen::Permits)
-            }
+            Observe::Permits => saw(self.permits.seen(spec).await.map_err(|e| store_trouble(&e)), Seen::Permits),
         }
     }
 

@@ -107,6 +107,9 @@ pub struct Sim {
     pub(crate) volumes: BTreeMap<String, Volume>,
     pub(crate) snapshots: BTreeMap<String, Snapshot>,
     pub(crate) snapshots_by_volume: BTreeMap<String, BTreeSet<String>>,
+    /// By `key=value`.
+    #[serde(default)]
+    pub(crate) snapshots_by_tag: BTreeMap<String, BTreeSet<String>>,
     pub(crate) graphs: BTreeMap<String, Graph>,
     pub(crate) volume_tokens: BTreeMap<String, VolumeToken>,
     pub(crate) launch_tokens: BTreeMap<String, LaunchToken>,
@@ -141,6 +144,7 @@ impl Sim {
             volumes: BTreeMap::new(),
             snapshots: BTreeMap::new(),
             snapshots_by_volume: BTreeMap::new(),
+            snapshots_by_tag: BTreeMap::new(),
             graphs: BTreeMap::new(),
             volume_tokens: BTreeMap::new(),
             launch_tokens: BTreeMap::new(),

@@ -24,6 +24,7 @@ use volume_svc::hub::Hub;
 use volume_svc::journal::Journal;
 use volume_svc::lease::Lease;
 use volume_svc::migrations::Migrations;
+use volume_svc::permits::Permits;
 use volume_svc::ports::cloud::{AutoScalingApi, Ec2Api};
 use volume_svc::ports::store::Store;
 use volume_svc::worker::Worker;
@@ -96,6 +97,7 @@ impl Process {
             agents: Arc::new(face),
             alerts: Arc::clone(&alerts),
             journal: journal.clone(),
+            permits: Permits::new(journal.clone(), Arc::clone(&clock)),
             clock: Arc::clone(&clock),
             agent_url_template: Some("http://agents/{instance_id}".to_owned()),
             environment: "dev".to_owned(),

@@ -172,8 +172,8 @@ pub struct GroupSeen {
     pub max: i64,
 }
 
-/// Permits taken, by name (`account`, or a group's name), with who holds them.
-pub type PermitsSeen = BTreeMap<String, Vec<String>>;
+/// How many permits are held or are due to a migration that waited longer, by name (`account`, or a group's name).
+pub type PermitsSeen = BTreeMap<String, u64>;
 
 /// What a read gave.
 #[derive(Clone, Debug, PartialEq, Eq)]

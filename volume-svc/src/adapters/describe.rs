@@ -15,7 +15,7 @@ use crate::ports::cloud::{
     SnapshotFilter, Volume, VolumeFilter, VolumeModification,
 };
 use futures_util::future::BoxFuture;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use tiershift_common::clock::Clock;
 use tiershift_core::ids::{GroupName, InstanceId, VolumeId, Zone};
@@ -275,15 +275,19 @@ struct Batch<I, T> {
 }
 
 impl<I: Ord, T> Batch<I, T> {
-    fn of(first: Question<I, T>) -> Self {
-        let mut batch = Self { askers: BTreeMap::new(), traffic: Traffic::Forward };
-        batch.add(first);
-        batch
+    fn new() -> Self {
+        Self { askers: BTreeMap::new(), traffic: Traffic::Forward }
     }
 
-    fn add(&mut self, (id, traffic, asker): Question<I, T>) {
+    /// Takes a question about something that it asks for anyway, or that there is room for; else gives it back.
+    fn add(&mut self, question: Question<I, T>, most: usize) -> Option<Question<I, T>> {
+        let (id, traffic, asker) = question;
+        if self.askers.len() >= most && !self.askers.contains_key(&id) {
+            return Some((id, traffic, asker));
+        }
         self.askers.entry(id).or_default().push(asker);
         self.traffic = self.traffic.max(traffic);
+        None
     }
 }
 
@@ -294,20 +298,29 @@ where
 {
     /// Until nobody can ask any more; then nobody waits either, and calls that are out are dropped.
     async fn run(mut self, mut questions: mpsc::Receiver<Question<I, T>>) {
+        let most = self.kind.most;
         let mut calls: JoinSet<bool> = JoinSet::new();
+        // Came while a full batch waited to go, and ask for something else: theirs are the next batches.
+        let mut early: VecDeque<Question<I, T>> = VecDeque::new();
         // A window begins with its first question.
-        while let Some(first) = questions.recv().await {
+        loop {
+            if early.is_empty() {
+                let Some(first) = questions.recv().await else { return };
+                early.push_back(first);
+            }
             while let Some(done) = calls.try_join_next() {
                 self.note(&done);
             }
-            let mut batch = Batch::of(first);
+            let mut batch = Batch::new();
+            early = std::mem::take(&mut early).into_iter().filter_map(|question| batch.add(question, most)).collect();
             let (clock, budget) = (Arc::clone(&self.kind.clock), Arc::clone(&self.kind.budget));
             let mut window = clock.sleep_until(clock.now().plus(self.window_ms()));
             let mut open = true;
             // Asked for only when there is a batch to go, and anew when it has become more urgent.
             let mut admission: Option<(Traffic, BoxFuture<'_, bool>)> = None;
             loop {
-                let full = batch.askers.len() >= self.kind.most;
+                // A call for one thing is full with its first question; its window is for others who ask for the same.
+                let full = most > 1 && batch.askers.len() >= most;
                 let due = (!open || (full && self.throttled == 0)) && calls.len() < CALLS_MAX;
                 let traffic = batch.traffic;
                 if due && admission.as_ref().is_none_or(|(asked, _)| *asked != traffic) {
@@ -317,8 +330,8 @@ where
                     biased;
                     Some(done) = calls.join_next(), if !calls.is_empty() => self.note(&done),
                     () = admitted(&mut admission) => break,
-                    question = questions.recv(), if !full => match question {
-                        Some(question) => batch.add(question),
+                    question = questions.recv(), if early.len() < QUEUE => match question {
+                        Some(question) => early.extend(batch.add(question, most)),
                         None => return,
                     },
                     () = &mut window, if open => open = false,

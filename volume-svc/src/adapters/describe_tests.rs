@@ -40,6 +40,7 @@ impl Clock for Manual {
 
 struct Bench {
     cloud: Arc<Cloud>,
+    scaling: Arc<Scaling>,
     clock: Arc<Manual>,
     describer: Describer,
 }
@@ -48,9 +49,10 @@ impl Bench {
     fn start() -> Self {
         let (cloud, clock) = (Arc::new(Cloud::default()), Manual::new());
         let (api, time): (Arc<dyn Ec2Api>, Arc<dyn Clock>) = (cloud.clone(), clock.clone());
-        let scaling: Arc<dyn AutoScalingApi> = Arc::new(Scaling::default());
+        let scaling = Arc::new(Scaling::default());
+        let groups: Arc<dyn AutoScalingApi> = scaling.clone();
         let budget = Budget::new(Arc::clone(&time), 100);
-        Self { describer: Describer::start(&api, &scaling, &budget, &time, WINDOW_MS), cloud, clock }
+        Self { describer: Describer::start(&api, &groups, &budget, &time, WINDOW_MS), cloud, scaling, clock }
     }
 
     /// Asks in a task of its own.
@@ -102,6 +104,56 @@ async fn a_full_batch_does_not_wait() {
     }
     let sizes: Vec<usize> = bench.cloud.calls().iter().map(Vec::len).collect();
     assert_eq!(sizes, [FILTER_VALUES_MAX, FILTER_VALUES_MAX, 50]);
+}
+
+#[tokio::test]
+async fn a_call_for_one_thing_answers_all_who_ask_for_it_and_the_next_asks_for_the_next() {
+    let bench = Bench::start();
+    let ask = |name: &str| {
+        let (describer, name) = (bench.describer.clone(), GroupName::parse(name).unwrap());
+        tokio::spawn(async move { describer.refreshes(&name).await })
+    };
+    let asked: Vec<_> = (0..100).map(|n| ask(if n % 2 == 0 { "writers" } else { "readers" })).collect();
+    bench.settle().await;
+    assert_eq!(bench.scaling.asked().len(), 0, "the window is open");
+    for calls in 1..=2 {
+        bench.clock.advance(WINDOW_MS);
+        bench.settle().await;
+        assert_eq!(bench.scaling.asked().len(), calls);
+    }
+    for answer in asked {
+        assert!(answer.await.unwrap().is_ok());
+    }
+    assert_eq!(bench.scaling.asked(), ["DescribeInstanceRefreshes"; 2]);
+}
+
+/// What waits for a place or for the budget is joined by whoever asks for the same.
+#[tokio::test]
+async fn a_full_batch_that_waits_takes_who_asks_for_the_same() {
+    let bench = Bench::start();
+    *bench.cloud.held.lock().unwrap() = true;
+    let full = |from: u64| (from..from + FILTER_VALUES_MAX as u64).map(|n| bench.ask(n)).collect::<Vec<_>>();
+    let mut asked: Vec<_> = (0..CALLS_MAX as u64).flat_map(|n| full(n * 1_000)).collect();
+    assert_eq!(bench.calls().await, CALLS_MAX);
+    asked.extend(full(9_000));
+    bench.settle().await;
+    let (other, same) = (bench.ask(5), bench.ask(9_000));
+    bench.settle().await;
+    bench.cloud.release.notify_one();
+    assert_eq!(bench.calls().await, CALLS_MAX + 1);
+    for _ in 0..CALLS_MAX {
+        bench.cloud.release.notify_one();
+        bench.settle().await;
+    }
+    assert!(same.is_finished(), "it was answered with the batch that waited");
+    bench.clock.advance(WINDOW_MS);
+    bench.settle().await;
+    bench.cloud.release.notify_one();
+    asked.extend([same, other]);
+    for answer in asked {
+        assert!(answer.await.unwrap().is_ok());
+    }
+    assert_eq!(bench.cloud.calls().len(), CALLS_MAX + 2);
 }
 
 #[tokio::test]

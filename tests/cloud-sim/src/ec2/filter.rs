@@ -37,17 +37,24 @@ pub fn matches(filters: &[Filter], tags: &Tags, field: impl Fn(&str) -> Vec<Stri
     })
 }
 
-/// Whether a resource with these tags can match all filters: those on the values of tags alone.
-pub fn tags_match(filters: &[Filter], tags: &Tags) -> bool {
-    let by_tag = filters.iter().filter_map(|filter| Some((filter.name.strip_prefix("tag:")?, &filter.values)));
-    by_tag.into_iter().all(|(key, patterns)| tags.get(key).is_some_and(|value| patterns.iter().any(|p| like(p, value))))
-}
-
 /// The exact values that a filter names, if it is there and has no wildcard: lets a call look up instead of search.
 pub fn exact<'a>(filters: &'a [Filter], name: &str) -> Option<&'a [String]> {
     let filter = filters.iter().find(|filter| filter.name == name)?;
     let wild = filter.values.iter().any(|value| value.contains(['*', '?']));
     (!wild).then_some(filter.values.as_slice())
+}
+
+/// The tags, as [`tag`] writes them, of the first filter on a tag's values that has no wildcard.
+pub fn exact_tags(filters: &[Filter]) -> Option<impl Iterator<Item = String>> {
+    filters.iter().find_map(|filter| {
+        let key = filter.name.strip_prefix("tag:")?;
+        Some(exact(filters, &filter.name)?.iter().map(move |value| tag(key, value)))
+    })
+}
+
+/// A tag as one word.
+pub fn tag(key: &str, value: &str) -> String {
+    format!("{key}={value}")
 }
 
 /// Cuts one page out of items in key order.

@@ -15,6 +15,9 @@ use tiershift_core::Reason;
 /// Name of the account-wide permit.
 pub(crate) const ACCOUNT: &str = "account";
 
+/// The longest between two looks for a permit.
+const LOOK_SELDOM_MS: i64 = 30_000;
+
 /// The graph's size and the target's state are "just read" for so long: permits may be waited for much longer.
 const FRESH_MS: i64 = 10_000;
 
@@ -45,15 +48,23 @@ pub(crate) fn next(t: &Turn<'_>) -> Next {
 /// Waiting here is not bounded: nothing is blocked, and the permits of others end with their migrations.
 fn permitted(t: &Turn<'_>) -> Result<(), Next> {
     let spec = t.spec().ok_or(Next::Idle)?;
-    if let Some(Seen::Permits(taken)) = t.seen(&Observe::Permits).map(|s| &s.seen) {
-        let held = |name: &str| taken.get(name).map_or(0, Vec::len);
-        if held(ACCOUNT) < t.set.permits_account as usize
-            && held(spec.target_group.as_str()) < t.set.permits_group as usize
-        {
-            return Ok(());
-        }
+    let Some(Seen::Permits(taken)) = t.seen(&Observe::Permits).map(|s| &s.seen) else {
+        return Err(t.ask(Observe::Permits, t.set.retry_ms));
+    };
+    let limits = [(ACCOUNT, t.set.permits_account), (spec.target_group.as_str(), t.set.permits_group)];
+    let before = limits.map(|(name, most)| (taken.get(name).copied().unwrap_or(0) + 1).saturating_sub(most.into()));
+    let [account, group] = before;
+    match account.max(group) {
+        0 => Ok(()),
+        before => Err(t.ask(Observe::Permits, look_for_permit_every_ms(t.set.retry_ms, before))),
     }
-    Err(t.ask(Observe::Permits, t.set.retry_ms))
+}
+
+/// The more are to give back their permit first, the more seldom it is looked for: thousands may wait. A permit is held
+/// for half a minute or more, so that by twenty of them a quarter of a second each is well before one's turn.
+fn look_for_permit_every_ms(retry_ms: i64, before: u64) -> i64 {
+    let before = i64::try_from(before).unwrap_or(i64::MAX);
+    retry_ms.saturating_mul(before).saturating_div(4).clamp(retry_ms, retry_ms.max(LOOK_SELDOM_MS))
 }
 
 /// The graph's size, just read, against the tier's limit.
@@ -97,8 +108,11 @@ fn still_usable(t: &Turn<'_>, spec: &Spec, target: &Party) -> Result<(), Next> {
     Err(unless_late(t, Reason::TargetLost, "the target could not be looked at before the gate", what))
 }
 
+/// Asks, for as long as a gate may take from the moment when there was a permit: how long that was waited for says
+/// nothing about the one who is asked.
 fn unless_late(t: &Turn<'_>, reason: Reason, why: &str, what: Observe) -> Next {
-    if t.in_stage_ms() >= t.set.gate_ms && t.seen(&what).is_some() {
+    let since = t.seen(&Observe::Permits).map_or(t.now, |permits| permits.first_at);
+    if t.now.since(since) >= t.set.gate_ms && t.seen(&what).is_some() {
         return Turn::turn_back(reason, why);
     }
     t.ask(what, t.set.retry_ms)

@@ -35,6 +35,7 @@ fn moved(t: &Turn<'_>) -> Option<Next> {
         .or_else(|| leftovers(t))
         .or_else(|| retire_source(t, &spec.source))
         .or_else(|| delete_safety(t))
+        .or_else(|| delete_strays(t, &[Purpose::Final, Purpose::Safety]))
 }
 
 fn rolled_back(t: &Turn<'_>) -> Option<Next> {
@@ -42,7 +43,7 @@ fn rolled_back(t: &Turn<'_>) -> Option<Next> {
         // Both snapshots are kept; the volume hangs on an attachment that we made.
         return keep_on_termination(t).or_else(|| leftovers(t));
     }
-    leftovers(t).or_else(|| delete_safety(t))
+    leftovers(t).or_else(|| delete_safety(t)).or_else(|| delete_strays(t, &[Purpose::Safety]))
 }
 
 /// The volume must outlive the instance that it is attached to now (rule 28). If it is not where it was left, its
@@ -197,6 +198,20 @@ fn keep_source(t: &Turn<'_>, source: &Party) -> Next {
         return Next::Append(vec![Fact::SourceKept]);
     }
     look(t, what, &format!("{} does not become idle", source.instance))
+}
+
+/// A driver that was replaced may have called once more for a snapshot that its successor had made, too late for the
+/// successor to find it: it has our tag, and nobody else knows of it. Looked for behind everything else, when whoever
+/// was paused has long been found out.
+fn delete_strays(t: &Turn<'_>, purposes: &[Purpose]) -> Option<Next> {
+    purposes.iter().find_map(|purpose| {
+        let what = Observe::Snapshots { purpose: *purpose };
+        let Some(Seen::Snapshots(list)) = t.seen(&what).filter(|s| s.last_at >= t.m.moved_at).map(|s| &s.seen) else {
+            return Some(t.ask(what, t.set.slow_gap_ms));
+        };
+        let stray = list.iter().find(|s| t.m.last.as_ref() != Some(&s.id) && !t.m.deleted.contains(&s.id))?;
+        Some(t.intend(Effect::DeleteSnapshot { snapshot: stray.id.clone() }))
+    })
 }
 
 fn delete_safety(t: &Turn<'_>) -> Option<Next> {

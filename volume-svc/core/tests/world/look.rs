@@ -89,7 +89,7 @@ impl World {
                 Some(seen) => Seen::Group(GroupSeen { desired: seen.desired, min: seen.min, max: 10 }),
                 None => Seen::Nothing(Trouble::NotFound),
             },
-            Observe::Permits => Seen::Permits(self.store.permits()),
+            Observe::Permits => Seen::Permits(self.store.permits_seen()),
         }
     }
 

@@ -5,8 +5,10 @@ use super::fixture::{self, Setup};
 use std::collections::{BTreeMap, BTreeSet};
 use tiershift_core::event::Direction;
 use tiershift_core::ids::WorkerId;
+use volume_core::effect::PermitsSeen;
 use volume_core::fact::Entry;
 use volume_core::item::{Cond, Item, Key, Op, Table, Write};
+use volume_core::settings::Settings;
 use volume_core::stage::Stage;
 use volume_core::state::Migration;
 use volume_core::{Append, keys, registry};
@@ -31,6 +33,8 @@ pub struct Store {
     pub owner: Option<WorkerId>,
     /// Permits by name, with their holders.
     permits: BTreeMap<String, Vec<String>>,
+    /// Where the limits of permits are.
+    caps: Settings,
 }
 
 /// Attributes that conditions may name in the registries: ours.
@@ -57,7 +61,14 @@ impl Store {
         for idle in &setup.idle {
             items.insert(keys::instance_row(idle), instance(fixture::target_group().as_str(), 0));
         }
-        Self { items, entries: Vec::new(), fence: 0, owner: None, permits: BTreeMap::new() }
+        Self {
+            items,
+            entries: Vec::new(),
+            fence: 0,
+            owner: None,
+            permits: BTreeMap::new(),
+            caps: setup.settings.clone(),
+        }
     }
 
     /// A row, or an empty one.
@@ -67,6 +78,19 @@ impl Store {
 
     pub fn permits(&self) -> BTreeMap<String, Vec<String>> {
         self.permits.clone()
+    }
+
+    pub fn permits_seen(&self) -> PermitsSeen {
+        self.permits.iter().map(|(name, holders)| (name.clone(), holders.len() as u64)).collect()
+    }
+
+    /// Others hold so many of each permit.
+    pub fn hold_permits(&mut self, count: usize) {
+        for name in registry::permit_names(&fixture::spec()) {
+            let holders = self.permits.entry(name).or_default();
+            holders.retain(|holder| !holder.starts_with("other"));
+            holders.extend((0..count).map(|n| format!("other{n}")));
+        }
     }
 
     /// The state that the journal tells.
@@ -114,6 +138,14 @@ impl Store {
             .collect();
         if !refused.is_empty() {
             return Err(Refused::Rows(refused));
+        }
+        if registry::permits(append) == Some(true) {
+            let caps = [self.caps.permits_account, self.caps.permits_group];
+            let taken = self.permits_seen();
+            let full = |(name, cap): &(&String, u32)| taken.get(*name).is_some_and(|n| *n >= u64::from(*cap));
+            if let Some((name, _)) = registry::permit_names(&spec).iter().zip(caps).find(full) {
+                return Err(Refused::Rows(vec![keys::permit(name)]));
+            }
         }
         for write in writes {
             self.apply(write);

@@ -2,13 +2,15 @@
 
 use super::{at, at_open, one, two};
 use crate::text;
-use crate::world::driver::Ended;
+use crate::world::driver::{Ended, Step};
 use crate::world::faults::Fate;
 use crate::world::fixture::{self, Setup, idle, source};
 use crate::world::host::Door;
 use tiershift_core::Reason;
 use volume_core::Machine;
 use volume_core::effect::{AgentState, Effect, Trouble};
+use volume_core::fact::Fact;
+use volume_core::machine::Next;
 use volume_core::settings::Settings;
 use volume_core::stage::Stage;
 
@@ -22,6 +24,25 @@ fn h31_a_cancel_behind_the_gate_request_ends_rolled_back_and_gives_the_permits_b
     assert!(run.world.store.permits().values().all(Vec::is_empty));
     assert_eq!(run.finish(), Ended::RolledBack(Reason::CanceledByRequest));
     assert!(run.world.arrived.iter().all(|(_, effect, _)| !matches!(effect, Effect::Drain { .. })));
+}
+
+/// Two hundred become ready at once: one that is late for its permit again and again, for hours, looks at its graph and
+/// its target each time, and its patience with those begins when there is a permit.
+#[test]
+fn h31_to_wait_for_a_permit_for_hours_is_no_reason_to_turn_back() {
+    let mut run = at(&two(), Stage::Gate);
+    for _ in 0..3 {
+        run.until(
+            "a free permit, and all that is looked at for it",
+            |run| matches!(run.next(), Next::Append(facts) if matches!(facts[..], [Fact::GateRequested { .. }])),
+        );
+        run.world.store.hold_permits(30);
+        assert!(matches!(run.step(), Step::RowsRefused(_)), "somebody else was faster");
+        let again_at = run.world.now + 3_600_000;
+        run.until("an hour without a permit", |run| run.world.now >= again_at);
+        run.world.store.hold_permits(0);
+    }
+    assert_eq!(run.finish(), Ended::Moved);
 }
 
 #[test]

@@ -34,6 +34,23 @@ fn foreign(run: &mut Run, after_ms: i64, state: SnapshotState) {
     run.world.cloud.snapshots.insert(fixture::snapshot(90), taken);
 }
 
+/// A driver that was paused inside its call for the final snapshot, and replaced, makes a second one: it is found by its
+/// tag and deleted, and so is a second one for safety. What somebody else took stays.
+#[test]
+fn f1_a_snapshot_that_a_replaced_driver_made_late_is_deleted_in_the_end() {
+    for purpose in [Purpose::Final, Purpose::Safety] {
+        let mut run = at(&two(), Stage::Settle);
+        foreign(&mut run, 1, SnapshotState::Completed);
+        let mut stray = run.world.cloud.snapshots[&fixture::snapshot(90)].clone();
+        (stray.purpose, stray.foreign) = (purpose, false);
+        run.world.cloud.snapshots.insert(fixture::snapshot(91), stray);
+        assert_eq!(run.finish(), Ended::Moved);
+        let left = run.world.cloud.snapshots.iter().filter(|(_, s)| !s.deleted).map(|(id, _)| id.clone());
+        let last = run.state().last.clone().expect("one was taken");
+        assert_eq!(left.collect::<Vec<_>>(), [last, fixture::snapshot(90)], "{purpose:?}");
+    }
+}
+
 #[test]
 fn h35_a_final_snapshot_that_failed_is_taken_again_and_people_are_told() {
     let mut run = failed();

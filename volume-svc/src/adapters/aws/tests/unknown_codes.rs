@@ -10,6 +10,7 @@ use crate::adapters::direct::Direct;
 use crate::alerts::tests::migration;
 use crate::alerts::{Alert, Alerts, Kind};
 use crate::journal::Journal;
+use crate::permits::Permits;
 use crate::ports::cloud::{AutoScalingApi, Ec2Api};
 use crate::store::memory::Memory;
 use crate::world::World;
@@ -36,6 +37,7 @@ async fn world(server: &Canned, alerts: Arc<Raised>) -> World {
     let clock: Arc<dyn Clock> = Arc::new(Scaled::wall());
     let budget = Budget::new(Arc::clone(&clock), 100);
     let worker = WorkerId::parse("w-1").unwrap();
+    let journal = Journal::new(Arc::new(Memory::new()), Arc::clone(&clock), worker, Settings::default());
     World {
         ops: Arc::new(Direct::over(Arc::clone(&ec2))),
         describer: Describer::start(&ec2, &autoscaling, &budget, &clock, 50),
@@ -43,7 +45,8 @@ async fn world(server: &Canned, alerts: Arc<Raised>) -> World {
         autoscaling,
         agents: Arc::new(HttpAgent::new("key").unwrap()),
         alerts,
-        journal: Journal::new(Arc::new(Memory::new()), Arc::clone(&clock), worker, Settings::default()),
+        permits: Permits::new(journal.clone(), Arc::clone(&clock)),
+        journal,
         clock,
         agent_url_template: None,
         environment: "test".to_owned(),
