@@ -7,6 +7,7 @@
 use crate::effect::{Effect, Observe, Seen, Trouble};
 use crate::fact::{Fact, Party, Spec};
 use crate::machine::{Next, Turn};
+use crate::stages::attach::end_instance;
 use crate::stages::capacity;
 use crate::state::Place;
 use crate::watch;
@@ -97,9 +98,23 @@ pub(crate) fn prove(t: &Turn<'_>, spec: &Spec, home: &Party) -> Option<Next> {
         let protect = Effect::Protect { group: home.group.clone(), instance: home.instance.clone() };
         return Some(t.insist(protect, Reason::GroupNotReady));
     }
-    if t.now.since(t.m.moved_at.max(t.s.loaded_at)) >= t.set.capacity_ms && t.seen(&what).is_some() {
-        let why = format!("{} in the source's place does not come up", home.instance);
-        return Some(Turn::stuck(Reason::SourceLost, why));
+    Some(does_not_come_up(t, home, what))
+}
+
+/// One that does not come up in time is ended, once two reads show nothing on it, and another is launched when it is
+/// seen to have ended: a person's retry would only wait for the same one again.
+fn does_not_come_up(t: &Turn<'_>, home: &Party, what: Observe) -> Next {
+    let waited_ms = t.now.since(t.m.moved_at.max(t.s.loaded_at));
+    let Some(streak) = t.seen(&what).filter(|_| waited_ms >= t.set.capacity_ms) else {
+        return t.ask(what, t.set.retry_ms);
+    };
+    let empty = matches!(&streak.seen, Seen::Instance(seen) if seen.data_volumes == 0);
+    if empty && streak.holds(2, t.set.zero_gap_ms) && !t.m.terminated.contains(&home.instance) {
+        return end_instance(t, &home.group, &home.instance);
     }
-    Some(t.ask(what, t.set.retry_ms))
+    if waited_ms >= 2 * t.set.capacity_ms {
+        let why = format!("{} in the source's place does not come up", home.instance);
+        return Turn::stuck(Reason::SourceLost, why);
+    }
+    t.ask(what, t.set.retry_ms)
 }

@@ -236,14 +236,21 @@ fn h34_an_instance_of_another_engine_does_not_get_the_volume() {
     assert_eq!(run.finish(), Ended::RolledBack(Reason::AdoptFailed));
 }
 
+/// Its agent was never installed, say: to wait for it again, at a person's word, would be to wait for ever.
 #[test]
-fn h34_one_that_does_not_come_up_calls_a_human() {
-    let mut run = nowhere_to_go_back(&Setup { idle: vec![idle(1)], ..places::brief(Setup::idle_target()) });
-    run.world.durations.boot = 3_600_000;
-    assert_eq!(run.finish(), Ended::Stuck(Reason::SourceLost));
-    run.world.advance(run.world.now + 3_600_000);
-    run.request(|machine| machine.resume(Resume::Retry, "op_a", "it is up")).expect("it is stuck");
-    assert_eq!(run.finish(), Ended::RolledBack(Reason::AdoptFailed));
+fn h34_one_that_does_not_come_up_is_ended_and_another_tried_before_a_human_is_called() {
+    let setup = Setup { idle: vec![idle(1)], ..places::brief(Setup::idle_target()) };
+    let mut run = nowhere_to_go_back(&setup);
+    let boot_ms = std::mem::replace(&mut run.world.durations.boot, 36_000_000);
+    run.until("the second in its place", |run| run.state().home.as_ref().is_some_and(|h| h.instance == launched(2)));
+    assert_eq!(run.finish(), Ended::Stuck(Reason::SourceLost), "{}", run.describe());
+    run.world.durations.boot = boot_ms;
+    run.request(|machine| machine.resume(Resume::Retry, "op_a", "the template is mended")).expect("it is stuck");
+    assert_eq!(run.finish(), Ended::RolledBack(Reason::AdoptFailed), "{}", run.describe());
+    assert_eq!(run.state().home.as_ref().map(|h| h.instance.clone()), Some(launched(3)));
+    let rows: Vec<_> = [1, 2, 3].map(|n| run.world.store.row(&keys::instance_row(&launched(n)))).into();
+    let words: Vec<_> = rows.iter().filter_map(|row| row.s("status")).collect();
+    assert_eq!(words, ["terminated", "terminated", "healthy"], "none is left behind");
 }
 
 #[test]
