@@ -1,6 +1,6 @@
 //! Puts the service together: the only place that names ports and adapters.
 
-use crate::config::{Config, Provider};
+use crate::config::{Config, Database, Provider};
 use crate::grpc::Api;
 use crate::migrations::grpc::{VolumeService, caller};
 use crate::payments::Payments;
@@ -9,8 +9,10 @@ use crate::payments::manual::Manual;
 use crate::payments::sim::Sim;
 use crate::saga;
 use crate::service::Service;
-use crate::store::sqlite::{OpenFault, Sqlite};
-use crate::store::{self, Store};
+use crate::store::postgres::Postgres;
+use crate::store::postgres::tenure::Tenure;
+use crate::store::sqlite::Sqlite;
+use crate::store::{self, Store, postgres, sqlite};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,9 +25,15 @@ use tokio_util::sync::CancellationToken;
 /// Why the service cannot start, or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
-    /// The database.
+    /// The file.
     #[error(transparent)]
-    Open(#[from] OpenFault),
+    Sqlite(#[from] sqlite::OpenFault),
+    /// PostgreSQL.
+    #[error(transparent)]
+    Postgres(#[from] postgres::OpenFault),
+    /// PostgreSQL went away, or took no write for seconds: everything is to be loaded anew.
+    #[error("the database was lost; start this process again, as a supervisor does")]
+    Lost(#[source] postgres::Lost),
     /// The database, once open.
     #[error("the database cannot be read")]
     Store(#[from] store::Fault),
@@ -43,7 +51,8 @@ pub enum Fault {
 /// A service that holds its port and has loaded its state, and does not answer yet.
 pub struct App {
     service: Arc<Service>,
-    store: Arc<Sqlite>,
+    store: Arc<dyn Store>,
+    tenure: Option<Tenure>,
     server: server::Server,
     watches: CancellationToken,
 }
@@ -52,7 +61,7 @@ impl App {
     /// Opens everything and takes the port.
     pub async fn start(config: Config) -> Result<Self, Fault> {
         let clock: Arc<dyn Clock> = Arc::new(config.clock);
-        let store = Arc::new(Sqlite::open(&config.database).await?);
+        let (store, tenure) = open(&config.database).await?;
         let book = Arc::new(Book::open(&config.payments_book)?);
         let payments: Arc<dyn Payments> = match config.payments {
             Provider::Sim => Arc::new(Sim::new(book, config.behaviours)),
@@ -61,9 +70,10 @@ impl App {
         let channel = client::channel_as(&config.volume_url, &caller())?;
         let migrations = Arc::new(VolumeService::new(channel, Arc::clone(&clock)));
         let ids = Ids::new(Arc::clone(&clock));
-        let mut service = Service::new(Arc::clone(&store) as Arc<dyn Store>, migrations, payments, clock, ids);
+        let mut service = Service::new(Arc::clone(&store), migrations, payments, clock, ids);
         service.rollout = config.rollout;
         service.hold = config.hold;
+        service.committer.hold = config.hold;
         let service = Arc::new(service);
         service.committer.reload().await?;
         let watches = CancellationToken::new();
@@ -71,9 +81,9 @@ impl App {
         let listen = server::Config { cors_origins: config.cors_origins, ..server::Config::on(config.listen) };
         let api = Api::new(Arc::clone(&service), watches.clone());
         let server = api.add_to(server::Builder::new(listen, callers)).bind().await?;
-        tracing::info!(environment = config.environment, dev = config.dev, database = %config.database.display(),
+        tracing::info!(environment = config.environment, dev = config.dev, database = %config.database,
             volume_url = config.volume_url, address = %server.local_addr(), "subscription-svc starts");
-        Ok(Self { service, store, server, watches })
+        Ok(Self { service, store, tenure, server, watches })
     }
 
     /// Where it listens.
@@ -83,15 +93,23 @@ impl App {
 
     /// Serves until `stop`, then ends in phases.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Fault> {
-        let Self { service, store, server, watches } = self;
+        let Self { service, store, tenure, server, watches } = self;
         let (saga_stop, server_stop) = (CancellationToken::new(), CancellationToken::new());
         let saga = tokio::spawn(saga::run(service, saga_stop.clone()));
         let health = server.health();
         let mut serving = tokio::spawn(server.run(server_stop.clone()));
         health.serving().await;
+        let tenure_end = CancellationToken::new();
+        let mut tenure = tenure.map(|tenure| tokio::spawn(tenure.keep(tenure_end.clone())));
         tokio::select! {
             biased;
             () = stop.cancelled() => {}
+            lost = lost(&mut tenure) => {
+                // At once: what it answers from memory is no longer known to be true.
+                saga_stop.cancel();
+                server_stop.cancel();
+                return Err(Fault::Lost(lost));
+            }
             ended = &mut serving => {
                 saga_stop.cancel();
                 return ended.map_err(broken).and_then(|ended| ended.map(|_| ())).map_err(Fault::Server);
@@ -110,7 +128,36 @@ impl App {
             })
             .then("store", Duration::from_secs(3), async move { store.close().await });
         plan.run().await;
+        // Last, so that a successor finds everything written.
+        tenure_end.cancel();
+        if let Some(tenure) = tenure {
+            note(tenure).await;
+        }
         Ok(())
+    }
+}
+
+/// Opens the database, and sees to it that no other process serves it.
+async fn open(database: &Database) -> Result<(Arc<dyn Store>, Option<Tenure>), Fault> {
+    match database {
+        Database::Sqlite(path) => Ok((Arc::new(Sqlite::open(path).await?), None)),
+        Database::Postgres { url, migrate, .. } => {
+            let store = Postgres::open(url, *migrate).await?;
+            let tenure = Tenure::take(url, &format!("process {}", std::process::id())).await?;
+            Ok((Arc::new(store), Some(tenure)))
+        }
+    }
+}
+
+/// When the tenure is lost; never where there is none, or when it was given back.
+async fn lost(tenure: &mut Option<JoinHandle<Option<postgres::Lost>>>) -> postgres::Lost {
+    match tenure {
+        Some(keeping) => match keeping.await {
+            Ok(Some(lost)) => lost,
+            Ok(None) => std::future::pending().await,
+            Err(broken) => postgres::Lost(Box::new(broken)),
+        },
+        None => std::future::pending().await,
     }
 }
 

@@ -6,6 +6,7 @@
 //! A call that began must come to its end: callers that can vanish (a gRPC client) run it in a task of its own.
 
 use crate::access::Replica;
+use crate::hold::Hold;
 use crate::hub::Hub;
 use crate::store::{Fault, Key, Loaded, Store, Write};
 use std::sync::Arc;
@@ -16,7 +17,10 @@ pub struct Committer {
     store: Arc<dyn Store>,
     replica: Arc<Replica>,
     hub: Arc<Hub>,
-    order: Mutex<()>,
+    /// Held by the transaction that runs, with the number of those that wrote something.
+    order: Mutex<u64>,
+    /// Where to stand still.
+    pub hold: Hold,
     /// Wakes the worker that delivers effects and watches deadlines.
     pub owed: Notify,
 }
@@ -24,7 +28,7 @@ pub struct Committer {
 impl Committer {
     /// Over a store. [`Committer::reload`] must follow before anything is served.
     pub fn new(store: Arc<dyn Store>, replica: Arc<Replica>, hub: Arc<Hub>) -> Self {
-        Self { store, replica, hub, order: Mutex::new(()), owed: Notify::new() }
+        Self { store, replica, hub, order: Mutex::new(0), hold: Hold::never(), owed: Notify::new() }
     }
 
     /// Loads the replica from the store.
@@ -45,12 +49,13 @@ impl Committer {
         key: &Key,
         plan: impl FnOnce(&Loaded) -> Result<(Vec<Write>, T), E> + Send,
     ) -> Result<Result<T, E>, Fault> {
-        let _order = self.order.lock().await;
+        let mut order = self.order.lock().await;
         if !self.replica.trusted() {
             self.load().await?;
         }
         let mut plan = Some(plan);
         let mut said = None;
+        let mut wrote = false;
         let outcome = self
             .store
             .transact(key, &mut |loaded| {
@@ -61,6 +66,7 @@ impl Committer {
                 match plan(loaded) {
                     Ok((writes, value)) => {
                         said = Some(Ok(value));
+                        wrote = !writes.is_empty();
                         writes
                     }
                     Err(refusal) => {
@@ -72,6 +78,10 @@ impl Committer {
             .await;
         match outcome {
             Ok(committed) => {
+                if wrote {
+                    *order += 1;
+                    self.hold.committed(*order).await;
+                }
                 if let Some((revision, changed)) = committed.access {
                     self.replica.apply(revision, changed);
                 }

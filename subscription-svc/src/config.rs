@@ -3,9 +3,10 @@
 use crate::hold::{Hold, INSTANTS};
 use crate::payments::sim::Behaviour;
 use crate::service::Rollout;
-use crate::store::sqlite;
+use crate::store::{postgres, sqlite};
 use clap::{Parser, ValueEnum};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use tiershift_common::clock::Scaled;
@@ -20,9 +21,13 @@ pub struct Options {
     #[arg(long, default_value = "127.0.0.1:7101", env = "TIERSHIFT_SUBSCRIPTION_LISTEN")]
     pub listen: String,
 
-    /// Database: sqlite://path
+    /// Database: sqlite://path, or postgres://user@host:5432/name
     #[arg(long, default_value = "sqlite://data/subscription.db", env = "TIERSHIFT_SUBSCRIPTION_DATABASE")]
     pub database: String,
+
+    /// With postgres: whether to bring the schema up to date, or only to verify that it is
+    #[arg(long, value_enum, default_value_t = Migrate::Apply, env = "TIERSHIFT_SUBSCRIPTION_MIGRATE")]
+    pub migrate: Migrate,
 
     /// Address of volume-svc
     #[arg(long, default_value = "http://127.0.0.1:7102", env = "TIERSHIFT_VOLUME_URL")]
@@ -79,13 +84,71 @@ pub enum Provider {
     Manual,
 }
 
+/// What to do about an older schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Migrate {
+    /// Refuse to start: whoever deploys applies it by a process of its own.
+    Verify,
+    /// Apply what is missing.
+    Apply,
+}
+
+/// Where everything is kept.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Database {
+    /// In a file.
+    Sqlite(PathBuf),
+    /// In PostgreSQL.
+    Postgres {
+        /// Its address, with its secrets.
+        url: String,
+        /// The same without them.
+        shown: String,
+        /// What to do about an older schema.
+        migrate: postgres::Migrate,
+    },
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "sqlite://{}", path.display()),
+            Self::Postgres { shown, .. } => f.write_str(shown),
+        }
+    }
+}
+
+impl Database {
+    fn parse(text: &str, migrate: Migrate) -> Result<Self, String> {
+        if text.starts_with("sqlite://") {
+            return sqlite::path_of(text).map(Self::Sqlite).map_err(|fault| fault.to_string());
+        }
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            let migrate = match migrate {
+                Migrate::Verify => postgres::Migrate::Verify,
+                Migrate::Apply => postgres::Migrate::Apply,
+            };
+            let shown = postgres::described(text).map_err(|fault| fault.to_string())?;
+            return Ok(Self::Postgres { url: text.to_owned(), shown, migrate });
+        }
+        // The text is not repeated: it may hold a password.
+        Err("must be such as sqlite:///var/lib/tiershift/subscription.db or postgres://user@host:5432/name".to_owned())
+    }
+}
+
 /// What the options mean.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where to listen.
     pub listen: SocketAddr,
-    /// The database's file.
-    pub database: PathBuf,
+    /// The database.
+    pub database: Database,
     /// volume-svc.
     pub volume_url: String,
     /// The payment provider.
@@ -120,7 +183,8 @@ impl Options {
         let listen = self.listen.parse().map_err(|_| {
             faults.push(format!("--listen: `{}` must be an address with a port, such as 127.0.0.1:7101", self.listen));
         });
-        let database = sqlite::path_of(&self.database).map_err(|fault| faults.push(format!("--database: {fault}")));
+        let database =
+            Database::parse(&self.database, self.migrate).map_err(|fault| faults.push(format!("--database: {fault}")));
         // The channel itself is made where a runtime is.
         if !self.volume_url.starts_with("http://") {
             faults
@@ -155,7 +219,8 @@ impl Options {
     }
 }
 
-fn beside(database: &Path) -> PathBuf {
+fn beside(database: &Database) -> PathBuf {
+    let Database::Sqlite(database) = database else { return PathBuf::from("data/subscription.payments.jsonl") };
     let mut name = database.file_name().unwrap_or_default().to_owned();
     name.push(".payments.jsonl");
     database.with_file_name(name)
@@ -249,7 +314,7 @@ mod tests {
     fn all_faults_come_at_once() {
         let bad = options(&[
             "--listen=nowhere",
-            "--database=postgres://x",
+            "--database=mysql://x",
             "--volume-url=https://x",
             "--sim-payments=org_a=decline,nonsense",
             "--tier-changes=org_a,b",
@@ -272,6 +337,16 @@ mod tests {
         ];
         let found: Vec<&str> = faults.iter().filter_map(|f| f.split(':').next()).collect();
         assert_eq!(found, flags, "{faults:?}");
+    }
+
+    #[test]
+    fn the_secrets_of_a_database_are_not_shown() {
+        let config = options(&["--database=postgres://svc:hunter2@db.internal:5433/billing"]).check().expect("good");
+        assert_eq!(config.database.to_string(), "postgres://db.internal:5433/billing");
+        assert!(!format!("{config:?}").contains("hunter2"));
+        assert_eq!(config.payments_book, PathBuf::from("data/subscription.payments.jsonl"));
+        let Faults(faults) = options(&["--database=postgres://svc:hunter2@[/x"]).check().expect_err("bad");
+        assert!(!faults.concat().contains("hunter2"), "{faults:?}");
     }
 
     #[test]

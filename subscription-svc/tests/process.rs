@@ -1,5 +1,5 @@
-//! The binary itself, over SQLite, against a scripted volume-svc behind gRPC: killed at every named instant of a
-//! change, started again, and nothing is lost or done twice.
+//! The binary itself, over SQLite and over PostgreSQL, against a scripted volume-svc behind gRPC: killed at every named
+//! instant of a change and behind each of its writes, started again, and nothing is lost or done twice.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test: its failure is the report")]
 
@@ -12,12 +12,20 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
+use subscription_core::access::Gate;
+use subscription_svc::store::postgres::{Migrate, Postgres};
+use subscription_svc::store::rows::{AuditKind, PaymentOutcome};
+use subscription_svc::store::sqlite::Sqlite;
+use subscription_svc::store::{Key, Store};
 use support::seed;
 use support::volume::{Fake, Script};
 use support::volume_grpc;
 use tiershift_common::caller::Caller;
 use tiershift_common::client::{CallerChannel, channel_as};
 use tiershift_common::clock::{Clock, Scaled};
+use tiershift_core::catalogue::Catalogue;
+use tiershift_core::ids::ChangeId;
+use tiershift_postgres::Server;
 use tiershift_proto::subscription::v1 as pb;
 use tiershift_proto::subscription::v1::tier_service_client::TierServiceClient;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
@@ -35,6 +43,40 @@ struct Stack {
     volume: Arc<Fake>,
     volume_url: String,
     stop: CancellationToken,
+    database: Database,
+}
+
+/// Where a stack keeps its state.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Sqlite,
+    Postgres,
+}
+
+enum Database {
+    Sqlite,
+    Postgres { url: String, _server: Arc<Server> },
+}
+
+/// A server for the databases of one test.
+struct Stores(Option<Arc<Server>>);
+
+impl Stores {
+    fn new(kind: Kind) -> Self {
+        match kind {
+            Kind::Sqlite => Self(None),
+            Kind::Postgres => Self(Some(Arc::new(Server::start(&[]).expect("a server")))),
+        }
+    }
+
+    fn database(&self) -> Database {
+        match &self.0 {
+            None => Database::Sqlite,
+            Some(server) => {
+                Database::Postgres { url: server.database().expect("a database"), _server: Arc::clone(server) }
+            }
+        }
+    }
 }
 
 /// A running process.
@@ -51,7 +93,7 @@ impl Drop for Stack {
 }
 
 impl Stack {
-    async fn new(script: Script) -> Self {
+    async fn new(script: Script, database: Database) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let clock = Scaled { speed: 100, ..Scaled::wall() };
         let text = serde_json::to_string(&clock).expect("JSON");
@@ -60,11 +102,30 @@ impl Stack {
         volume.script(&seed::graph(1), script);
         let stop = CancellationToken::new();
         let volume_url = volume_grpc::serve(&volume, &stop).await;
-        Self { folder, volume, volume_url, stop }
+        Self { folder, volume, volume_url, stop, database }
     }
 
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.path("db/subscription.sqlite")
+    }
+
+    fn url(&self) -> String {
+        match &self.database {
+            Database::Sqlite => format!("sqlite://{}", self.file().display()),
+            Database::Postgres { url, .. } => url.clone(),
+        }
+    }
+
+    /// What it keeps, read from outside while no process runs.
+    async fn store(&self) -> Arc<dyn Store> {
+        match &self.database {
+            Database::Sqlite => Arc::new(Sqlite::open(&self.file()).await.expect("opened")),
+            Database::Postgres { url, .. } => Arc::new(Postgres::open(url, Migrate::Verify).await.expect("opened")),
+        }
     }
 
     async fn start(&self, hold: Option<&str>) -> Process {
@@ -72,7 +133,9 @@ impl Stack {
         command
             .args(["--dev", "--listen", "127.0.0.1:0", "--payments", "sim", "--volume-url", &self.volume_url])
             .arg("--database")
-            .arg(format!("sqlite://{}", self.path("db/subscription.sqlite").display()))
+            .arg(self.url())
+            .arg("--payments-book")
+            .arg(self.path("payments.jsonl"))
             .arg("--clock-file")
             .arg(self.path("clock.json"))
             .args(hold.iter().flat_map(|instant| ["--hold", instant]))
@@ -92,7 +155,7 @@ impl Stack {
 
     /// Net cents of a change in the provider's own book, and its keys.
     fn book(&self, change: &str) -> (i64, Vec<String>) {
-        let text = std::fs::read_to_string(self.path("db/subscription.sqlite.payments.jsonl")).unwrap_or_default();
+        let text = std::fs::read_to_string(self.path("payments.jsonl")).unwrap_or_default();
         let entries: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("a line")).collect();
         let own = entries.iter().filter(|e| e["change"] == change);
         let mut keys: Vec<String> = own.clone().map(|e| e["key"].as_str().expect("a key").to_owned()).collect();
@@ -137,55 +200,14 @@ impl Process {
         TierServiceClient::new(self.channel(OWNER))
     }
 
-    async fn change(&self) -> String {
-        let request = pb::ChangeTierRequest {
-            request_id: "c".to_owned(),
-            graph_id: seed::graph(1).to_string(),
-            target_tier: "ladybug-large".to_owned(),
-            ..Default::default()
-        };
-        let answer = self.tiers().change_tier(request).await.expect("accepted");
-        answer.into_inner().tier_change.expect("a change").change_id
-    }
-
-    async fn cancel(&self, change_id: &str) {
-        let request = pb::CancelTierChangeRequest {
-            request_id: "x".to_owned(),
-            change_id: change_id.to_owned(),
-            ..Default::default()
-        };
-        self.tiers().cancel_tier_change(request).await.expect("stored");
-    }
-
     async fn get(&self, change_id: &str) -> pb::TierChange {
         let request = pb::GetTierChangeRequest { change_id: change_id.to_owned() };
         self.tiers().get_tier_change(request).await.expect("read").into_inner().tier_change.expect("a change")
     }
 
-    /// Follows the change to its end and checks its whole public sequence.
     async fn ended(&self, change_id: &str) -> pb::TierChange {
-        use pb::watch_tier_change_response::Payload;
-        let selection = pb::ChangeSelection { change_ids: vec![change_id.to_owned()] };
-        let request = pb::WatchTierChangeRequest {
-            selection: Some(pb::watch_tier_change_request::Selection::Changes(selection)),
-            cursor: String::new(),
-        };
-        let mut stream = self.tiers().watch_tier_change(request).await.expect("a stream").into_inner();
-        let mut best: BTreeMap<i32, i32> = BTreeMap::new();
-        let mut seq = 0;
-        loop {
-            let message = bounded("an event", stream.next()).await.expect("not cut").expect("a message");
-            match message.payload.expect("a payload") {
-                Payload::Event(event) => {
-                    seq += 1;
-                    assert_eq!(event.seq, seq, "11: no gap, no duplicate");
-                    let before = best.insert(event.direction, event.permille).unwrap_or(0);
-                    assert!(event.permille >= before, "11: progress fell: {event:?}");
-                }
-                Payload::Heartbeat(_) => {}
-                Payload::End(_) => return self.get(change_id).await,
-            }
-        }
+        follow(self.tiers(), change_id).await.expect("followed");
+        self.get(change_id).await
     }
 
     async fn held_at(&mut self, instant: &str) {
@@ -203,21 +225,117 @@ impl Process {
     }
 }
 
-/// Kills the process at an instant of a change, starts it again, and gives back the ended change.
-async fn killed_at(instant: &str, script: Script, cancel: bool) -> (Stack, pb::TierChange) {
-    let stack = Stack::new(script).await;
+/// Kills the process at an instant of a change, starts it again, and gives back the ended change. None if the change ends
+/// before it comes to the instant.
+async fn killed_at(instant: &str, stack: &Stack, cancel: bool) -> Option<pb::TierChange> {
     let mut process = stack.start(Some(instant)).await;
     process.seed().await;
-    let id = process.change().await;
-    if cancel {
-        process.cancel(&id).await;
-    }
-    process.held_at(instant).await;
+    let tiers = process.tiers();
+    let asked = tokio::spawn(async move {
+        let id = change(tiers.clone()).await?;
+        if cancel {
+            self::cancel(tiers.clone(), &id).await?;
+        }
+        follow(tiers, &id).await
+    });
+    let held = tokio::select! {
+        biased;
+        () = process.held_at(instant) => true,
+        // It may stand still before it has answered; then it never does.
+        ended = asked => {
+            ended.expect("no panic").expect("it is not killed before it ends");
+            false
+        }
+    };
     process.kill().await;
+    if !held {
+        return None;
+    }
     let again = stack.start(None).await;
+    // The same requests once more, as a client does that has had no answer.
+    let id = change(again.tiers()).await.expect("accepted");
+    if cancel {
+        self::cancel(again.tiers(), &id).await.expect("stored");
+    }
     let change = again.ended(&id).await;
     again.kill().await;
-    (stack, change)
+    Some(change)
+}
+
+async fn change(mut tiers: TierServiceClient<CallerChannel>) -> Result<String, tonic::Status> {
+    let request = pb::ChangeTierRequest {
+        request_id: "c".to_owned(),
+        graph_id: seed::graph(1).to_string(),
+        target_tier: "ladybug-large".to_owned(),
+        ..Default::default()
+    };
+    let answer = tiers.change_tier(request).await?;
+    Ok(answer.into_inner().tier_change.expect("a change").change_id)
+}
+
+async fn cancel(mut tiers: TierServiceClient<CallerChannel>, change_id: &str) -> Result<(), tonic::Status> {
+    let request = pb::CancelTierChangeRequest {
+        request_id: "x".to_owned(),
+        change_id: change_id.to_owned(),
+        ..Default::default()
+    };
+    tiers.cancel_tier_change(request).await.map(|_| ())
+}
+
+/// Follows the change to its end and checks its whole public sequence.
+async fn follow(mut tiers: TierServiceClient<CallerChannel>, change_id: &str) -> Result<(), tonic::Status> {
+    use pb::watch_tier_change_response::Payload;
+    let selection = pb::ChangeSelection { change_ids: vec![change_id.to_owned()] };
+    let request = pb::WatchTierChangeRequest {
+        selection: Some(pb::watch_tier_change_request::Selection::Changes(selection)),
+        cursor: String::new(),
+    };
+    let mut stream = tiers.watch_tier_change(request).await?.into_inner();
+    let mut best: BTreeMap<i32, i32> = BTreeMap::new();
+    let mut seq = 0;
+    loop {
+        let message = bounded("an event", stream.next()).await.expect("not cut")?;
+        match message.payload.expect("a payload") {
+            Payload::Event(event) => {
+                seq += 1;
+                assert_eq!(event.seq, seq, "11: no gap, no duplicate");
+                let before = best.insert(event.direction, event.permille).unwrap_or(0);
+                assert!(event.permille >= before, "11: progress fell: {event:?}");
+            }
+            Payload::Heartbeat(_) => {}
+            Payload::End(_) => return Ok(()),
+        }
+    }
+}
+
+/// Money, plan, tier, credits, gate and audit agree with each other and with how the change ended.
+async fn all_agree(stack: &Stack, change: &pb::TierChange, why: &str) {
+    let store = stack.store().await;
+    let id = ChangeId::parse(&change.change_id).expect("an id");
+    let loaded = store.read(&Key::change(id.clone())).await.expect("read");
+    let (graph, subscription) = (loaded.graph.expect("a graph"), loaded.subscription.expect("a subscription"));
+    let succeeded = change.state() == pb::TierChangeState::Succeeded;
+    let catalogue = Catalogue::default();
+    let name = if succeeded { "ladybug-large" } else { "ladybug-standard" };
+    let tier = catalogue.tiers().iter().find(|tier| tier.name.as_str() == name).expect("a tier");
+    assert_eq!((graph.tier.as_str(), subscription.tier.as_str()), (name, name), "{why}: 5");
+    assert_eq!(subscription.price_cents, tier.price_cents, "{why}");
+    assert_eq!(subscription.monthly_credits, tier.monthly_credits, "{why}");
+    assert_eq!(subscription.active_change, None, "{why}");
+    let access = loaded.access.expect("an access record").record;
+    assert_eq!(access.gate, Gate::Open, "{why}: 6");
+    let unknown = loaded.payments.iter().any(|p| p.outcome == PaymentOutcome::Unknown);
+    assert!(!unknown && loaded.owed.is_empty(), "{why}: {:?} {:?}", loaded.payments, loaded.owed);
+    let audit: Vec<AuditKind> = store.audit(&id).await.expect("read").into_iter().map(|event| event.kind).collect();
+    let mut once = audit.clone();
+    once.sort_unstable();
+    once.dedup();
+    assert_eq!(once.len(), audit.len(), "{why}: each thing is in the audit once: {audit:?}");
+    let charged = audit.contains(&AuditKind::ChangeCharged);
+    assert_eq!(charged, matches!(change.charge(), pb::ChargeState::Taken | pb::ChargeState::Returned), "{why}");
+    assert_eq!(audit.contains(&AuditKind::ChangeMoneyReturned), change.charge() == pb::ChargeState::Returned, "{why}");
+    assert_eq!(audit.contains(&AuditKind::ChangeSucceeded), succeeded, "{why}: {audit:?}");
+    store.close().await;
 }
 
 fn graph_is(stack: &Stack, change: &pb::TierChange, state: pb::TierChangeState, why: &str) {
@@ -267,35 +385,101 @@ const CANCEL: [&str; 3] = ["canceling.intent", "canceling.called", "canceling.ou
 /// How many stacks run at once: each is mostly waiting.
 const AT_ONCE: usize = 4;
 
-async fn all(instants: &'static [&'static str], script: Script, cancel: bool, state: pb::TierChangeState) {
+/// Transactions that write something, from the third of a process on: the first two are the seed's. A change has fewer.
+const COMMITS: std::ops::RangeInclusive<u64> = 3..=32;
+
+/// So many writes of a change there are at least.
+const WRITES_MIN: usize = 14;
+
+struct Case {
+    script: Script,
+    cancel: bool,
+    state: pb::TierChangeState,
+}
+
+/// How many of the instants a change came to.
+async fn all(kind: Kind, instants: Vec<String>, case: Case) -> usize {
+    let stores = Stores::new(kind);
     let runs = instants.iter().map(|instant| {
-        let script = script.clone();
+        let (stores, case) = (&stores, &case);
         async move {
-            let (stack, change) = killed_at(instant, script, cancel).await;
-            graph_is(&stack, &change, state, instant);
+            let stack = Stack::new(case.script.clone(), stores.database()).await;
+            let Some(change) = killed_at(instant, &stack, case.cancel).await else { return 0 };
+            graph_is(&stack, &change, case.state, instant);
+            all_agree(&stack, &change, instant).await;
             // A cancel may overtake the start, which is then never sent (H27).
-            assert!(cancel || stack.volume.calls("start") >= 1, "{instant}");
+            assert!(case.cancel || stack.volume.calls("start") >= 1, "{instant}");
+            1
         }
     });
-    futures_util::stream::iter(runs).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
+    futures_util::stream::iter(runs).buffer_unordered(AT_ONCE).collect::<Vec<usize>>().await.into_iter().sum()
+}
+
+fn named(instants: &[&str]) -> Vec<String> {
+    instants.iter().map(ToString::to_string).collect()
+}
+
+fn forward() -> Case {
+    Case { script: Script::default(), cancel: false, state: pb::TierChangeState::Succeeded }
+}
+
+fn back() -> Case {
+    let script = Script { turn_back_at: Some("attach"), ..Script::default() };
+    Case { script, cancel: false, state: pb::TierChangeState::Failed }
+}
+
+fn canceled() -> Case {
+    // The first stages are long enough for the cancel to come before the gate.
+    let script = Script { stage_ms: 20_000, ..Script::default() };
+    Case { script, cancel: true, state: pb::TierChangeState::Canceled }
+}
+
+fn commits() -> Vec<String> {
+    COMMITS.map(|n| format!("commit.{n}")).collect()
 }
 
 #[tokio::test]
 async fn killed_at_any_instant_of_the_way_forward_it_succeeds() {
-    all(&FORWARD, Script::default(), false, pb::TierChangeState::Succeeded).await;
+    assert_eq!(all(Kind::Sqlite, named(&FORWARD), forward()).await, FORWARD.len());
 }
 
 #[tokio::test]
 async fn killed_at_any_instant_of_the_way_back_everything_is_given_back() {
-    let script = Script { turn_back_at: Some("attach"), ..Script::default() };
-    all(&BACK, script, false, pb::TierChangeState::Failed).await;
+    assert_eq!(all(Kind::Sqlite, named(&BACK), back()).await, BACK.len());
 }
 
 #[tokio::test]
 async fn killed_at_any_instant_of_a_cancel_it_is_canceled() {
-    // The first stages are long enough for the cancel to come before the gate.
-    let script = Script { stage_ms: 20_000, ..Script::default() };
-    all(&CANCEL, script, true, pb::TierChangeState::Canceled).await;
+    assert_eq!(all(Kind::Sqlite, named(&CANCEL), canceled()).await, CANCEL.len());
+}
+
+#[tokio::test]
+async fn killed_behind_any_write_it_succeeds() {
+    let killed = all(Kind::Sqlite, commits(), forward()).await;
+    println!("killed behind {killed} writes");
+    assert!((WRITES_MIN..COMMITS.count()).contains(&killed), "{killed}: a change is cut behind each of its writes");
+}
+
+#[tokio::test]
+async fn on_postgresql_killed_at_any_instant_it_succeeds() {
+    assert_eq!(all(Kind::Postgres, named(&FORWARD), forward()).await, FORWARD.len());
+}
+
+#[tokio::test]
+async fn on_postgresql_killed_at_any_instant_of_the_way_back_everything_is_given_back() {
+    assert_eq!(all(Kind::Postgres, named(&BACK), back()).await, BACK.len());
+}
+
+#[tokio::test]
+async fn on_postgresql_killed_at_any_instant_of_a_cancel_it_is_canceled() {
+    assert_eq!(all(Kind::Postgres, named(&CANCEL), canceled()).await, CANCEL.len());
+}
+
+#[tokio::test]
+async fn on_postgresql_killed_behind_any_write_it_succeeds() {
+    let killed = all(Kind::Postgres, commits(), forward()).await;
+    println!("killed behind {killed} writes");
+    assert!((WRITES_MIN..COMMITS.count()).contains(&killed), "{killed}: a change is cut behind each of its writes");
 }
 
 #[test]
@@ -309,10 +493,10 @@ fn every_instant_is_tried() {
 
 #[tokio::test]
 async fn it_ends_in_order_when_told_to() {
-    let stack = Stack::new(Script { stage_ms: 100_000, ..Script::default() }).await;
+    let stack = Stack::new(Script { stage_ms: 100_000, ..Script::default() }, Database::Sqlite).await;
     let mut process = stack.start(None).await;
     process.seed().await;
-    let id = process.change().await;
+    let id = change(process.tiers()).await.expect("accepted");
     let selection = pb::ChangeSelection { change_ids: vec![id] };
     let request = pb::WatchTierChangeRequest {
         selection: Some(pb::watch_tier_change_request::Selection::Changes(selection)),

@@ -12,6 +12,7 @@ use subscription_core::access::Pace;
 use subscription_core::change::{Effect, State};
 use subscription_core::status::SubscriptionStatus;
 use subscription_svc::store::memory::Memory;
+use subscription_svc::store::postgres::{Migrate, Postgres};
 use subscription_svc::store::rows::{
     AuditEvent, AuditKind, Graph, Owed, PaymentOutcome, Request, RequestKey, Subgraph, Subscription, TierChange,
 };
@@ -21,6 +22,7 @@ use subscription_svc::store::{
 };
 use support::rows::*;
 use tiershift_core::ids::{AuditId, ChangeId, RequestId, UserId};
+use tiershift_postgres::Server;
 
 type Case = fn(Arc<dyn Store>) -> Pin<Box<dyn Future<Output = ()>>>;
 
@@ -57,6 +59,17 @@ async fn sqlite() {
     for (n, (name, case)) in CASES.iter().enumerate() {
         println!("{name}");
         let store = Sqlite::open(&folder.path().join(format!("{n}.db"))).await.expect("opened");
+        case(Arc::new(store)).await;
+    }
+}
+
+#[tokio::test]
+async fn postgres() {
+    let server = Server::start(&[]).expect("a server");
+    for (name, case) in CASES {
+        println!("{name}");
+        let url = server.database().expect("a database");
+        let store = Postgres::open(&url, Migrate::Apply).await.expect("opened");
         case(Arc::new(store)).await;
     }
 }

@@ -33,6 +33,10 @@ pub struct Run {
     /// How much faster than the wall its clock runs, 1 to 100; belongs to the folder once chosen [default: 20]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub speed: Option<u32>,
+    /// PostgreSQL for subscription-svc, such as postgres://user@localhost/tiershift: an empty database, which belongs to
+    /// the folder once chosen [default: a SQLite file in the folder]
+    #[arg(long)]
+    pub database: Option<String>,
     /// Origins whose pages may call by grpc-web (repeat for more)
     #[arg(long = "cors-origin")]
     pub cors_origins: Vec<String>,

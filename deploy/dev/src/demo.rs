@@ -50,6 +50,7 @@ async fn place(args: &Demo) -> Result<Place, RunError> {
         data: folder.path().to_owned(),
         speed: args.speed.unwrap_or(SPEED),
         cors_origins: Vec::new(),
+        database: None,
         logs: args.logs.clone().unwrap_or_else(|| folder.path().join("logs")),
     };
     eprintln!("starting a stack of its own (speed {}) ...", options.speed);

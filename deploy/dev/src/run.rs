@@ -5,6 +5,8 @@ use crate::cloud::Cloud;
 use crate::seed::{self, SeedError};
 use crate::stack::{Options, Stack, StackError};
 use cloud_sim::seed::Fleet;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use tiershift_common::clock::{Clock as _, Scaled};
 use tiershift_common::shutdown;
@@ -87,8 +89,10 @@ pub async fn run(args: Run) -> Result<(), RunError> {
             args.data.display()
         )));
     }
+    let database = database(&args.data, args.database)?;
     let options = Options {
         data: args.data.clone(),
+        database,
         speed: args.speed.or(saved).unwrap_or(SPEED),
         cors_origins: args.cors_origins,
         logs: args.data.join("logs"),
@@ -108,6 +112,32 @@ pub async fn run(args: Run) -> Result<(), RunError> {
     let _gone = std::fs::remove_file(&file);
     stack.stop().await;
     broken.map_or(Ok(()), |name| Err(RunError::Broken(name)))
+}
+
+/// The database that a folder was begun with: the two belong together, for each knows of the other's changes. Its address
+/// is kept where only the owner of the folder reads it, for it may hold a password.
+fn database(data: &Path, asked: Option<String>) -> Result<Option<String>, RunError> {
+    let file = data.join("database");
+    let kept = std::fs::read_to_string(&file).ok();
+    let begun = data.join("clock.json").exists();
+    match (kept, asked) {
+        (Some(kept), Some(asked)) if kept != asked => {
+            Err(RunError::Usage(format!("{} was begun with another --database; use another folder", data.display())))
+        }
+        (None, Some(_)) if begun => Err(RunError::Usage(format!(
+            "{} was begun with its own file for a database; use another folder with --database",
+            data.display()
+        ))),
+        (None, Some(asked)) => {
+            let fault = |e| RunError::Io(format!("cannot write {}", file.display()), e);
+            std::fs::create_dir_all(data).map_err(fault)?;
+            let mut options = std::fs::OpenOptions::new();
+            let mut written = options.write(true).create_new(true).mode(0o600).open(&file).map_err(fault)?;
+            written.write_all(asked.as_bytes()).map_err(fault)?;
+            Ok(Some(asked))
+        }
+        (kept, _) => Ok(kept),
+    }
 }
 
 /// Addresses, graphs and what to try.

@@ -70,6 +70,8 @@ pub struct Options {
     pub speed: u32,
     /// Origins for grpc-web.
     pub cors_origins: Vec<String>,
+    /// PostgreSQL in place of a file in the folder, for subscription-svc.
+    pub database: Option<String>,
     /// Folder of the children's logs.
     pub logs: PathBuf,
 }
@@ -239,6 +241,12 @@ impl Stack {
         }
     }
 
+    /// Where subscription-svc keeps everything.
+    pub fn database(&self) -> String {
+        let file = || format!("sqlite://{}", self.options.data.join("subscription.sqlite").display());
+        self.options.database.clone().unwrap_or_else(file)
+    }
+
     fn arguments(&self, process: Process, cloud_url: &str) -> Vec<String> {
         let data = &self.options.data;
         let path = |p: &Path| p.display().to_string();
@@ -281,11 +289,13 @@ impl Stack {
                 "--listen".into(),
                 listen(process.name()),
                 "--database".into(),
-                format!("sqlite://{}", data.join("subscription.sqlite").display()),
+                self.database(),
                 "--volume-url".into(),
                 self.volume_url.clone(),
                 "--payments".into(),
                 "sim".into(),
+                "--payments-book".into(),
+                path(&data.join("payments.jsonl")),
                 "--clock-file".into(),
                 path(&self.clock_file),
             ],

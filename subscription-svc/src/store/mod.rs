@@ -12,7 +12,13 @@
 //! under the lock, H7); order between graphs; that reads outside of a transaction are the newest, only that they are
 //! of some committed state not older than the last acknowledged write of this process.
 
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod decode;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod lists;
 pub mod memory;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod rows;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
@@ -309,4 +315,7 @@ pub trait Store: Send + Sync {
 
     /// Begins a new epoch, after a restore, and gives it back. No service may run.
     async fn begin_epoch(&self) -> Result<i64, Fault>;
+
+    /// Ends it in order: nothing may be asked of it any more.
+    async fn close(&self) {}
 }

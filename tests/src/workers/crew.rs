@@ -106,6 +106,7 @@ impl Crew {
             data: folder.path().join("data"),
             speed,
             cors_origins: Vec::new(),
+            database: None,
             logs: folder.path().join("logs"),
         };
         let mut stack = Stack::idle(options).expect("its folders");
@@ -199,7 +200,7 @@ impl Crew {
 
     /// The provider's own book of charges.
     pub fn payments_book(&self) -> PathBuf {
-        self.folder.path().join("data/subscription.sqlite.payments.jsonl")
+        self.folder.path().join("data/payments.jsonl")
     }
 }
 

@@ -126,6 +126,7 @@ impl Play {
             data: folder.path().join("data"),
             speed: SPEED,
             cors_origins: Vec::new(),
+            database: None,
             logs: folder.path().join("logs"),
         };
         let (mut stack, fleet) = run::start(options).await.expect("the stack starts");
@@ -210,7 +211,7 @@ impl Play {
             source: self.source,
             change_id: self.change_id,
             events,
-            payments_book: self.folder.path().join("data/subscription.sqlite.payments.jsonl"),
+            payments_book: self.folder.path().join("data/payments.jsonl"),
             _folder: self.folder,
         }
     }

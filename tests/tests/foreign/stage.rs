@@ -35,6 +35,7 @@ impl Stage {
             data: folder.path().join("data"),
             speed: SPEED,
             cors_origins: cors_origins.iter().map(ToString::to_string).collect(),
+            database: None,
             logs: folder.path().join("logs"),
         };
         let (stack, fleet) = run::start(options).await.expect("a seeded stack");

@@ -71,6 +71,7 @@ impl Stage {
             data: folder.path().to_owned(),
             speed: 40,
             cors_origins: Vec::new(),
+            database: None,
             logs: folder.path().join("logs"),
         };
         let (stack, fleet) = run::start(options).await.expect("the stack starts");
@@ -193,7 +194,7 @@ impl Stage {
 
     /// What the payment provider's own book says of a change: charged, and the sum of everything.
     pub fn money(&self, change_id: &str) -> (i64, i64) {
-        let book: PathBuf = self.folder.path().join("subscription.sqlite.payments.jsonl");
+        let book: PathBuf = self.folder.path().join("payments.jsonl");
         let text = std::fs::read_to_string(&book).expect("the book");
         let entries = text.lines().map(|l| serde_json::from_str::<Value>(l).expect("an entry"));
         let amounts: Vec<i64> = entries

@@ -104,12 +104,6 @@ impl Sqlite {
         Ok((mode, synchronous))
     }
 
-    /// Closes the file: the log is written back.
-    pub async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
-    }
-
     async fn reader(&self) -> Result<sqlx::pool::PoolConnection<sqlx::Sqlite>, Fault> {
         self.readers.acquire().await.map_err(away)
     }
@@ -233,6 +227,11 @@ impl Store for Sqlite {
     async fn begin_epoch(&self) -> Result<i64, Fault> {
         let mut writer = self.writer.acquire().await.map_err(away)?;
         write::begin_epoch(&mut writer).await
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
     }
 }
 

@@ -45,6 +45,7 @@ impl Tables {
             data: folder.path().join("data"),
             speed: 1,
             cors_origins: Vec::new(),
+            database: None,
             logs: folder.path().join("logs"),
         };
         let mut stack = Stack::idle(options)?;

@@ -1,0 +1,293 @@
+//! The questions to PostgreSQL. What its rows mean is `decode.rs`; instants are TIMESTAMPTZ, JSON is JSONB.
+
+use super::sqlstate::away;
+use crate::store::decode::{self, Columns, all, id};
+use crate::store::rows::{
+    Access, AuditEvent, Leases, Request, RequestKey, Revision, Subgraph, Subscription, TierChange,
+};
+use crate::store::{ChangeFilter, Due, Fault, Feed, Key, Loaded, Published, Subject, SubscriptionFilter, lists};
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use sqlx::Row as _;
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::types::Json;
+use tiershift_core::UnixMs;
+use tiershift_core::ids::{AnyGraphId, ChangeId, GraphId, OrgId, SubscriptionId};
+use time::OffsetDateTime;
+
+/// Everything of one graph, under its lock or not.
+pub async fn load(db: &mut PgConnection, key: &Key, locked: bool) -> Result<Loaded, Fault> {
+    let graph_id = match &key.subject {
+        Subject::Graph(graph) => Some(graph.clone()),
+        // A change never goes to another graph.
+        Subject::Change(id) => graph_of(&mut *db, id).await?,
+    };
+    if let (true, Some(graph)) = (locked, &graph_id) {
+        // Also of a graph that does not exist yet. Two that share a hash wait for each other without need.
+        let lock = sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))").bind(graph.as_str());
+        lock.execute(&mut *db).await.map_err(away)?;
+    }
+    let named = match &key.subject {
+        Subject::Change(id) => changes_by_id(&mut *db, std::slice::from_ref(id)).await?.pop(),
+        Subject::Graph(_) => None,
+    };
+    let mut loaded = Loaded {
+        graph: None,
+        subgraphs: 0,
+        subgraph: None,
+        subscription: None,
+        change: named,
+        owed: vec![],
+        payments: vec![],
+        access: None,
+        request: None,
+        leases: leases(&mut *db).await?.1,
+        epoch: epoch(&mut *db).await?,
+    };
+    if let Some(request) = &key.request {
+        loaded.request = self::request(&mut *db, request).await?;
+    }
+    let Some(graph_id) = graph_id else { return Ok(loaded) };
+    let id = graph_id.as_str();
+    let row = sqlx::query("SELECT * FROM graph WHERE graph_id = $1").bind(id).fetch_optional(&mut *db).await;
+    loaded.graph = row.map_err(away)?.map(|row| decode::graph(&row)).transpose()?;
+    let count = sqlx::query("SELECT count(*) FROM subgraph WHERE graph_id = $1 AND deleted IS NULL").bind(id);
+    loaded.subgraphs = count.fetch_one(&mut *db).await.and_then(|row| row.try_get(0)).map_err(away)?;
+    if let Some(wanted) = &key.subgraph {
+        let row = sqlx::query("SELECT * FROM subgraph WHERE subgraph_id = $1").bind(wanted.as_str());
+        loaded.subgraph =
+            row.fetch_optional(&mut *db).await.map_err(away)?.map(|row| decode::subgraph(&row)).transpose()?;
+    }
+    let row =
+        sqlx::query("SELECT * FROM subscription WHERE graph_id = $1 ORDER BY live DESC, subscription_id DESC LIMIT 1")
+            .bind(id);
+    let row = row.fetch_optional(&mut *db).await.map_err(away)?;
+    loaded.subscription = row.map(|row| decode::subscription(&row)).transpose()?;
+    if matches!(key.subject, Subject::Graph(_)) {
+        let row = sqlx::query(
+            "SELECT body FROM tier_change WHERE graph_id = $1 ORDER BY active DESC, change_id DESC LIMIT 1",
+        )
+        .bind(id);
+        let row = row.fetch_optional(&mut *db).await.map_err(away)?;
+        loaded.change = row.map(|row| row.json("body")).transpose()?;
+    }
+    if let Some(change) = &loaded.change {
+        let rows = sqlx::query("SELECT * FROM owed_effect WHERE change_id = $1 ORDER BY id").bind(change.id.as_str());
+        loaded.owed = all(&rows.fetch_all(&mut *db).await.map_err(away)?, decode::owed)?;
+        let rows = sqlx::query("SELECT * FROM payment_request WHERE change_id = $1").bind(change.id.as_str());
+        loaded.payments = all(&rows.fetch_all(&mut *db).await.map_err(away)?, decode::payment)?;
+    }
+    let row = sqlx::query("SELECT * FROM access_record WHERE graph_id = $1").bind(id).fetch_optional(&mut *db).await;
+    loaded.access = row.map_err(away)?.map(|row| decode::access(&row)).transpose()?;
+    Ok(loaded)
+}
+
+async fn graph_of(db: &mut PgConnection, change: &ChangeId) -> Result<Option<GraphId>, Fault> {
+    let row = sqlx::query("SELECT graph_id FROM tier_change WHERE change_id = $1").bind(change.as_str());
+    row.fetch_optional(db).await.map_err(away)?.map(|row| id(&row, "graph_id", GraphId::parse)).transpose()
+}
+
+async fn request(db: &mut PgConnection, key: &RequestKey) -> Result<Option<Request>, Fault> {
+    let row = sqlx::query("SELECT * FROM request WHERE user_id = $1 AND request_id = $2")
+        .bind(key.user.as_str())
+        .bind(key.id.as_str())
+        .fetch_optional(db)
+        .await
+        .map_err(away)?;
+    row.map(|row| decode::request(&row, key)).transpose()
+}
+
+/// Subgraphs that are not deleted.
+pub async fn subgraphs(
+    db: &mut PgConnection,
+    parent: &GraphId,
+    after: Option<&AnyGraphId>,
+    limit: u32,
+) -> Result<Vec<Subgraph>, Fault> {
+    let rows = sqlx::query(
+        "SELECT * FROM subgraph WHERE graph_id = $1 AND deleted IS NULL AND subgraph_id > $2
+         ORDER BY subgraph_id LIMIT $3",
+    )
+    .bind(parent.as_str())
+    .bind(after.map_or("", AnyGraphId::as_str))
+    .bind(i64::from(limit));
+    all(&rows.fetch_all(db).await.map_err(away)?, decode::subgraph)
+}
+
+/// One subscription.
+pub async fn subscription(db: &mut PgConnection, id: &SubscriptionId) -> Result<Option<Subscription>, Fault> {
+    let row = sqlx::query("SELECT * FROM subscription WHERE subscription_id = $1").bind(id.as_str());
+    row.fetch_optional(db).await.map_err(away)?.map(|row| decode::subscription(&row)).transpose()
+}
+
+/// Subscriptions, newest first.
+pub async fn subscriptions(
+    db: &mut PgConnection,
+    filter: &SubscriptionFilter,
+    before: Option<&SubscriptionId>,
+    limit: u32,
+) -> Result<Vec<Subscription>, Fault> {
+    let mut query = lists::subscriptions(filter, before, limit);
+    all(&query.build().fetch_all(db).await.map_err(away)?, decode::subscription)
+}
+
+/// Changes, newest first.
+pub async fn changes(
+    db: &mut PgConnection,
+    filter: &ChangeFilter,
+    before: Option<&ChangeId>,
+    limit: u32,
+) -> Result<Vec<TierChange>, Fault> {
+    let mut query = lists::changes(filter, before, limit);
+    all(&query.build().fetch_all(db).await.map_err(away)?, |row| row.json("body"))
+}
+
+/// Those of these changes that exist.
+pub async fn changes_by_id(db: &mut PgConnection, ids: &[ChangeId]) -> Result<Vec<TierChange>, Fault> {
+    let rows =
+        sqlx::query("SELECT body FROM tier_change WHERE change_id = ANY($1) ORDER BY change_id").bind(id_list(ids));
+    all(&rows.fetch_all(db).await.map_err(away)?, |row| row.json("body"))
+}
+
+/// Changes that have not ended, or whose migration still has something to tell.
+pub async fn open_changes(db: &mut PgConnection) -> Result<Vec<TierChange>, Fault> {
+    let rows = sqlx::query("SELECT body FROM tier_change WHERE active OR follows ORDER BY change_id");
+    all(&rows.fetch_all(db).await.map_err(away)?, |row| row.json("body"))
+}
+
+/// What is due.
+pub async fn due(db: &mut PgConnection, now: UnixMs) -> Result<Due, Fault> {
+    // The first row of each change, due or not: a later one must never overtake it.
+    let heads = sqlx::query(
+        "SELECT * FROM owed_effect WHERE id IN (SELECT min(id) FROM owed_effect GROUP BY change_id) ORDER BY id",
+    );
+    let heads = all(&heads.fetch_all(&mut *db).await.map_err(away)?, decode::owed)?;
+    let mut later: Vec<UnixMs> = heads.iter().map(|o| o.not_before).filter(|at| *at > now).collect();
+    let rows =
+        sqlx::query("SELECT change_id FROM tier_change WHERE deadline <= $1 ORDER BY change_id").bind(instant(now)?);
+    let overdue = all(&rows.fetch_all(&mut *db).await.map_err(away)?, |row| id(row, "change_id", ChangeId::parse))?;
+    let next = sqlx::query("SELECT min(deadline) FROM tier_change WHERE deadline > $1").bind(instant(now)?);
+    let next: Option<OffsetDateTime> = next.fetch_one(&mut *db).await.and_then(|row| row.try_get(0)).map_err(away)?;
+    later.extend(next.map(unix_ms));
+    let owed = heads.into_iter().filter(|o| o.not_before <= now).collect();
+    Ok(Due { owed, overdue, next: later.into_iter().min() })
+}
+
+/// Events of a selection.
+pub async fn events(db: &mut PgConnection, feed: &Feed, after: u64, limit: u32) -> Result<Vec<Published>, Fault> {
+    let after = i64::try_from(after).unwrap_or(i64::MAX);
+    let rows = match feed {
+        Feed::Changes(ids) => {
+            let rows = sqlx::query(
+                "SELECT feed, org_id, body FROM change_event
+                 WHERE change_id = ANY($1) AND feed > $2 ORDER BY feed LIMIT $3",
+            );
+            rows.bind(id_list(ids)).bind(after).bind(i64::from(limit)).fetch_all(db).await
+        }
+        Feed::Org(org, base) => {
+            let rows = sqlx::query(
+                "SELECT e.feed, e.org_id, e.body FROM change_event e JOIN tier_change c ON c.change_id = e.change_id
+                 WHERE e.org_id = $1 AND e.feed > $2 AND c.first_feed > $3 ORDER BY e.feed LIMIT $4",
+            );
+            let base = i64::try_from(*base).unwrap_or(i64::MAX);
+            rows.bind(org.as_str()).bind(after).bind(base).bind(i64::from(limit)).fetch_all(db).await
+        }
+    };
+    all(&rows.map_err(away)?, decode::published)
+}
+
+/// The feed number below which a new watcher of an organisation needs nothing.
+pub async fn feed_base(db: &mut PgConnection, org: &OrgId) -> Result<u64, Fault> {
+    let row = sqlx::query(
+        "SELECT coalesce((SELECT min(first_feed) - 1 FROM tier_change WHERE org_id = $1 AND active),
+                         (SELECT feed FROM feed_counter)) AS feed",
+    )
+    .bind(org.as_str());
+    row.fetch_one(db).await.map_err(away)?.count("feed")
+}
+
+/// The highest feed number given out.
+pub async fn feed_head(db: &mut PgConnection) -> Result<u64, Fault> {
+    sqlx::query("SELECT feed FROM feed_counter").fetch_one(db).await.map_err(away)?.count("feed")
+}
+
+async fn leases(db: &mut PgConnection) -> Result<(Revision, Leases), Fault> {
+    decode::leases(&sqlx::query("SELECT * FROM access_counter").fetch_one(db).await.map_err(away)?)
+}
+
+/// All access records, with the counter locked: whoever has taken a version has committed, or has not and never will
+/// have been seen. A process that died with its COMMIT on the way is outwaited by this (H7).
+pub async fn access(db: &mut PgConnection) -> Result<(Revision, Leases, Vec<Access>), Fault> {
+    let counter = sqlx::query("SELECT * FROM access_counter FOR UPDATE").fetch_one(&mut *db).await.map_err(away)?;
+    let (revision, leases) = decode::leases(&counter)?;
+    let rows = sqlx::query("SELECT * FROM access_record ORDER BY graph_id");
+    Ok((revision, leases, all(&rows.fetch_all(&mut *db).await.map_err(away)?, decode::access)?))
+}
+
+/// The audit of a change, oldest first.
+pub async fn audit(db: &mut PgConnection, change: &ChangeId) -> Result<Vec<AuditEvent>, Fault> {
+    let rows = sqlx::query("SELECT * FROM audit WHERE change_id = $1 ORDER BY at, n").bind(change.as_str());
+    all(&rows.fetch_all(db).await.map_err(away)?, decode::audit)
+}
+
+/// The epoch of the store.
+pub async fn epoch(db: &mut PgConnection) -> Result<i64, Fault> {
+    sqlx::query("SELECT epoch FROM store_epoch").fetch_one(db).await.and_then(|row| row.try_get(0)).map_err(away)
+}
+
+impl Columns for PgRow {
+    fn text(&self, column: &str) -> Result<String, Fault> {
+        self.try_get(column).map_err(away)
+    }
+
+    fn optional_text(&self, column: &str) -> Result<Option<String>, Fault> {
+        self.try_get(column).map_err(away)
+    }
+
+    fn number(&self, column: &str) -> Result<i64, Fault> {
+        self.try_get(column).map_err(away)
+    }
+
+    fn flag(&self, column: &str) -> Result<bool, Fault> {
+        self.try_get(column).map_err(away)
+    }
+
+    fn instant(&self, column: &str) -> Result<UnixMs, Fault> {
+        self.try_get(column).map(unix_ms).map_err(away)
+    }
+
+    fn optional_instant(&self, column: &str) -> Result<Option<UnixMs>, Fault> {
+        let at: Option<OffsetDateTime> = self.try_get(column).map_err(away)?;
+        Ok(at.map(unix_ms))
+    }
+
+    fn json<T: DeserializeOwned>(&self, column: &str) -> Result<T, Fault> {
+        // Decoded where it is used, so that the driver has no opinion of what a wrong one means.
+        let value: Json<&RawValue> = self.try_get(column).map_err(away)?;
+        read(column, value.0)
+    }
+
+    fn optional_json<T: DeserializeOwned>(&self, column: &str) -> Result<Option<T>, Fault> {
+        let value: Option<Json<&RawValue>> = self.try_get(column).map_err(away)?;
+        value.map(|value| read(column, value.0)).transpose()
+    }
+}
+
+fn read<T: DeserializeOwned>(column: &str, body: &RawValue) -> Result<T, Fault> {
+    serde_json::from_str(body.get()).map_err(|error| Fault::Corrupt(format!("{column}: {error}")))
+}
+
+/// Whole milliseconds: finer instants are not written here.
+fn unix_ms(at: OffsetDateTime) -> UnixMs {
+    UnixMs(i64::try_from(at.unix_timestamp_nanos().div_euclid(1_000_000)).unwrap_or(i64::MAX))
+}
+
+/// An instant as PostgreSQL keeps it.
+pub fn instant(at: UnixMs) -> Result<OffsetDateTime, Fault> {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(at.0) * 1_000_000)
+        .map_err(|error| Fault::Corrupt(format!("{} is no instant: {error}", at.0)))
+}
+
+fn id_list(ids: &[ChangeId]) -> Vec<&str> {
+    ids.iter().map(ChangeId::as_str).collect()
+}
