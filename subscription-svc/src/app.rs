@@ -10,7 +10,7 @@ use crate::payments::sim::Sim;
 use crate::saga;
 use crate::service::Service;
 use crate::store::postgres::Postgres;
-use crate::store::postgres::tenure::Tenure;
+use crate::store::postgres::tenure::{PREDECESSOR, Tenure};
 use crate::store::sqlite::Sqlite;
 use crate::store::{self, Store, postgres, sqlite};
 use std::net::SocketAddr;
@@ -143,7 +143,7 @@ async fn open(database: &Database) -> Result<(Arc<dyn Store>, Option<Tenure>), F
         Database::Sqlite(path) => Ok((Arc::new(Sqlite::open(path).await?), None)),
         Database::Postgres { url, migrate, .. } => {
             let store = Postgres::open(url, *migrate).await?;
-            let tenure = Tenure::take(url, &format!("process {}", std::process::id())).await?;
+            let tenure = Tenure::take(url, &format!("process {}", std::process::id()), PREDECESSOR).await?;
             Ok((Arc::new(store), Some(tenure)))
         }
     }

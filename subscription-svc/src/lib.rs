@@ -5,11 +5,12 @@
 //! `access` answers checks from memory, `grpc` is the border. Only `app` names ports and adapters.
 
 pub mod access;
-#[cfg(feature = "sqlite")]
+#[cfg(all(feature = "sqlite", feature = "postgres"))]
 pub mod app;
 pub mod commit;
-#[cfg(feature = "sqlite")]
+#[cfg(all(feature = "sqlite", feature = "postgres"))]
 pub mod config;
+mod digest;
 pub mod grpc;
 pub mod hold;
 pub mod hub;

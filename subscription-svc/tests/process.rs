@@ -128,7 +128,7 @@ impl Stack {
         }
     }
 
-    async fn start(&self, hold: Option<&str>) -> Process {
+    fn command(&self, hold: Option<&str>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_subscription-svc"));
         command
             .args(["--dev", "--listen", "127.0.0.1:0", "--payments", "sim", "--volume-url", &self.volume_url])
@@ -144,7 +144,11 @@ impl Stack {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        let mut child = command.spawn().expect("started");
+        command
+    }
+
+    async fn start(&self, hold: Option<&str>) -> Process {
+        let mut child = self.command(hold).spawn().expect("started");
         let mut stdout = BufReader::new(child.stdout.take().expect("piped")).lines();
         let line = bounded("the address", stdout.next_line()).await.expect("readable").expect("a line");
         let line: Value = serde_json::from_str(&line).expect("one JSON object");
@@ -514,6 +518,30 @@ async fn it_ends_in_order_when_told_to() {
     }
     assert_eq!(end, Some(tiershift_proto::common::v1::WatchEndKind::ComeBack));
     assert!(bounded("the end", process.child.wait()).await.expect("ended").success());
+}
+
+/// A process whose database is gone must not go on answering from memory; whoever starts it again has everything.
+#[tokio::test]
+async fn on_postgresql_a_process_that_loses_its_database_ends_and_a_second_one_is_refused() {
+    let server = Server::start(&[]).expect("a server");
+    let url = server.database().expect("a database");
+    let server = Arc::new(server);
+    let database = Database::Postgres { url, _server: Arc::clone(&server) };
+    let stack = Stack::new(Script::default(), database).await;
+    let mut first = stack.start(None).await;
+    first.seed().await;
+    let mut second = stack.command(None).spawn().expect("started");
+    let status = bounded("the refusal of the second", second.wait()).await.expect("ended");
+    assert_eq!(status.code(), Some(69), "another serves the database");
+    // Its sessions end as they do in a failover.
+    server
+        .sql("postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'test_0'")
+        .expect("cut");
+    let status = bounded("the end of the first", first.child.wait()).await.expect("ended");
+    assert_eq!(status.code(), Some(69));
+    let again = stack.start(None).await;
+    let id = change(again.tiers()).await.expect("accepted");
+    assert_eq!(again.ended(&id).await.state(), pb::TierChangeState::Succeeded);
 }
 
 #[tokio::test]

@@ -2,10 +2,9 @@
 //!
 //! An id belongs to the caller who used it. Refused requests are not remembered: they changed nothing.
 
+use crate::digest::sha256_hex;
 use crate::store::rows::{Request, RequestKey};
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
-use std::fmt::Write as _;
 use tiershift_common::caller::Caller;
 use tiershift_core::ids::RequestId;
 use tiershift_core::{Error, Kind, Reason};
@@ -25,12 +24,7 @@ impl Repeat {
     pub fn of(caller: &Caller, id: RequestId, method: &'static str, content: &impl Serialize) -> Self {
         // Plain values always have a JSON form; if one had not, the id alone would tell requests apart.
         let json = serde_json::to_string(content).unwrap_or_default();
-        let digest = Sha256::digest(format!("{method}\n{json}").as_bytes());
-        let fingerprint = digest.iter().fold(String::with_capacity(64), |mut text, byte| {
-            // Writing to a string does not fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        });
+        let fingerprint = sha256_hex(&format!("{method}\n{json}"));
         Self { key: RequestKey { user: caller.user.clone(), id }, method, fingerprint }
     }
 

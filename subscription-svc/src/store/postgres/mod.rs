@@ -130,6 +130,12 @@ impl Postgres {
         Ok(())
     }
 
+    /// What a setting is in the sessions of this store.
+    pub async fn setting(&self, name: &str) -> Result<String, Fault> {
+        let row = sqlx::query("SELECT current_setting($1)").bind(name).fetch_one(&self.pool).await;
+        row.and_then(|row| row.try_get(0)).map_err(away)
+    }
+
     async fn connection(&self) -> Result<PoolConnection<sqlx::Postgres>, Fault> {
         self.pool.acquire().await.map_err(away)
     }

@@ -4,7 +4,7 @@
 //!
 //! Not here: undoing one. A build that meets a newer schema refuses to start.
 
-use sha2::{Digest as _, Sha256};
+use crate::digest::sha256_hex;
 use sqlx::{Connection as _, PgConnection, PgPool, Row as _};
 
 /// All of them, in order; the number of a file is its place here.
@@ -41,17 +41,17 @@ pub enum Schema {
     #[error("the database has schema {found}, and this build knows {known}: use the newer build")]
     Newer {
         /// Its schema.
-        found: i64,
+        found: usize,
         /// The newest one here.
-        known: i64,
+        known: usize,
     },
     /// It is older, and this process may not change it.
     #[error("the database has schema {found}, and this build needs {known}: start it once with --migrate apply")]
     Older {
         /// Its schema.
-        found: i64,
+        found: usize,
         /// The newest one here.
-        known: i64,
+        known: usize,
     },
     /// A file is not what was applied.
     #[error("schema file {0} is not the one that was applied to the database: use the build that it came from")]
@@ -75,12 +75,12 @@ pub async fn bring(pool: &PgPool, migrate: Migrate) -> Result<(), Schema> {
 
 async fn under_lock(db: &mut PgConnection, migrate: Migrate) -> Result<(), Schema> {
     let applied = applied(&mut *db).await?;
-    let (found, known) = (applied.len() as i64, MIGRATIONS.len() as i64);
+    let (found, known) = (applied.len(), MIGRATIONS.len());
     if found > known {
         return Err(Schema::Newer { found, known });
     }
     for ((number, sql), hash) in (1..).zip(MIGRATIONS).zip(&applied) {
-        if *hash != hash_of(sql) {
+        if *hash != sha256_hex(sql) {
             return Err(Schema::Changed(number));
         }
     }
@@ -96,7 +96,7 @@ async fn under_lock(db: &mut PgConnection, migrate: Migrate) -> Result<(), Schem
         }
         sqlx::raw_sql(*sql).execute(&mut *transaction).await?;
         let note = sqlx::query("INSERT INTO schema_migration (number, sha256) VALUES ($1, $2)");
-        note.bind(number).bind(hash_of(sql)).execute(&mut *transaction).await?;
+        note.bind(number).bind(sha256_hex(sql)).execute(&mut *transaction).await?;
         transaction.commit().await?;
         tracing::info!(number, "a schema file was applied");
     }
@@ -112,8 +112,4 @@ async fn applied(db: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
     }
     let rows = sqlx::query("SELECT sha256 FROM schema_migration ORDER BY number").fetch_all(db).await?;
     rows.iter().map(|row| row.try_get(0)).collect()
-}
-
-fn hash_of(sql: &str) -> String {
-    Sha256::digest(sql).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -35,7 +35,7 @@ fn rule(name: &str) -> Constraint {
 /// deadlock (40). Anything else, and silence, leave it open (H7); 40003 says so itself.
 pub fn commit(error: sqlx::Error) -> Fault {
     let code = match &error {
-        sqlx::Error::Database(refusal) => refusal.code().map(|code| code.into_owned()),
+        sqlx::Error::Database(refusal) => refusal.code().map(std::borrow::Cow::into_owned),
         _ => None,
     };
     match code.as_deref() {

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 const LOCK: i64 = 0x7469_6572_7368_6967;
 
 /// How long one that ends is waited for: its shutdown may take this long.
-const PREDECESSOR: Duration = Duration::from_secs(20);
+pub const PREDECESSOR: Duration = Duration::from_secs(20);
 
 /// Between two looks at the lock, and between two beats.
 const EVERY: Duration = Duration::from_secs(1);
@@ -31,12 +31,12 @@ pub struct Tenure {
 }
 
 impl Tenure {
-    /// Takes it, and waits for a predecessor that is ending.
-    pub async fn take(url: &str, process: &str) -> Result<Self, OpenFault> {
+    /// Takes it, and waits for so long for a predecessor that is ending.
+    pub async fn take(url: &str, process: &str, patience: Duration) -> Result<Self, OpenFault> {
         let connecting = timeout(CONNECT, options(url)?.connect()).await;
         let timed_out = |_| OpenFault::Connect(sqlx::Error::PoolTimedOut);
         let mut connection = connecting.map_err(timed_out)?.map_err(OpenFault::Connect)?;
-        let until = Instant::now() + PREDECESSOR;
+        let until = Instant::now() + patience;
         while !locked(&mut connection).await.map_err(OpenFault::Connect)? {
             if Instant::now() >= until {
                 return Err(OpenFault::Taken(holder(&mut connection).await.map_err(OpenFault::Connect)?));

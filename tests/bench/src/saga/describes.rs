@@ -25,7 +25,7 @@ use volume_core::view::Status;
 const READ_EVERY: Duration = Duration::from_millis(200);
 
 /// The longest that the other service waits for word of a journal before it looks, in virtual time.
-const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(60);
+const LOOK_AT_LEAST_EVERY: Duration = Duration::from_mins(1);
 
 /// Gates closed at a time: two detachments a second and some 40 s behind the gate are 80; half of it leaves room.
 const PERMITS: u32 = 40;

@@ -1,0 +1,240 @@
+//! What is PostgreSQL's own about the store: its schema, what it must be set to, who may serve it, what waits for what,
+//! and that no list reads a whole table. What every store promises is `store_suite.rs`.
+
+#![expect(clippy::expect_used, reason = "a test: its failure is the report")]
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+use subscription_core::access::Pace;
+use subscription_core::change::State;
+use subscription_core::status::SubscriptionStatus;
+use subscription_svc::store::postgres::tenure::Tenure;
+use subscription_svc::store::postgres::{Migrate, OpenFault, Postgres, Schema};
+use subscription_svc::store::{ChangeFilter, Fault, Feed, Key, Store, SubscriptionFilter, Write};
+use support::rows::*;
+use tiershift_core::ids::OrgId;
+use tiershift_postgres::Server;
+use tokio_util::sync::CancellationToken;
+
+/// How long anything here may take on a busy machine.
+const BOUND: Duration = Duration::from_secs(30);
+
+fn server(settings: &[&str]) -> (Server, String) {
+    let server = Server::start(settings).expect("a server");
+    let url = server.database().expect("a database");
+    (server, url)
+}
+
+async fn open(url: &str) -> Postgres {
+    Postgres::open(url, Migrate::Apply).await.expect("opened")
+}
+
+async fn refusal(url: &str, migrate: Migrate) -> OpenFault {
+    Postgres::open(url, migrate).await.expect_err("refused")
+}
+
+async fn write(store: &dyn Store, key: Key, writes: Vec<Write>) -> Result<(), Fault> {
+    let mut writes = Some(writes);
+    store.transact(&key, &mut |_| writes.take().unwrap_or_default()).await.map(|_| ())
+}
+
+#[tokio::test]
+async fn the_schema_is_applied_once_whoever_comes_and_another_one_is_refused() {
+    let (server, url) = server(&[]);
+    let name = "test_0";
+    let verified = refusal(&url, Migrate::Verify).await;
+    assert!(matches!(verified, OpenFault::Schema(Schema::Older { found: 0, .. })), "{verified:?}");
+    assert_eq!(server.sql(name, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").expect("asked"), "0");
+
+    let at_once: Vec<_> = (0..4)
+        .map(|_| {
+            let url = url.clone();
+            tokio::spawn(async move { Postgres::open(&url, Migrate::Apply).await.map(|_| ()) })
+        })
+        .collect();
+    for opened in at_once {
+        opened.await.expect("no panic").expect("one applies, the others wait");
+    }
+    Postgres::open(&url, Migrate::Verify).await.expect("it is there now").close().await;
+
+    server.sql(name, "INSERT INTO schema_migration (number, sha256) VALUES (999, '')").expect("written");
+    let newer = refusal(&url, Migrate::Apply).await;
+    assert!(matches!(newer, OpenFault::Schema(Schema::Newer { .. })), "{newer:?}");
+    server.sql(name, "DELETE FROM schema_migration WHERE number = 999").expect("written");
+    server.sql(name, "UPDATE schema_migration SET sha256 = 'edited' WHERE number = 3").expect("written");
+    let changed = refusal(&url, Migrate::Apply).await;
+    assert!(matches!(changed, OpenFault::Schema(Schema::Changed(3))), "{changed:?}");
+}
+
+/// H9: what is acknowledged is kept, whatever the role's own settings are.
+#[tokio::test]
+async fn h9_a_server_that_would_lose_what_it_acknowledged_is_refused() {
+    let (_server, url) = server(&["fsync=off"]);
+    assert!(matches!(refusal(&url, Migrate::Apply).await, OpenFault::NotDurable("fsync")));
+
+    let (server, url) = server(&["synchronous_commit=off"]);
+    let store = open(&url).await;
+    // Of the session that the store itself opened, read by the server's own eyes: what it does is in its settings.
+    write(&store, Key::graph(graph(1).id), vec![Write::Graph(graph(1))]).await.expect("written");
+    assert_eq!(store.setting("synchronous_commit").await.expect("asked"), "on");
+    assert_eq!(server.sql("test_0", "SHOW synchronous_commit").expect("asked"), "off", "the server's own");
+    for (name, value) in [("lock_timeout", "1s"), ("idle_in_transaction_session_timeout", "5s")] {
+        assert_eq!(store.setting(name).await.expect("asked"), value, "H38");
+    }
+}
+
+#[tokio::test]
+async fn a_standby_is_refused_until_it_is_promoted_and_then_has_everything() {
+    let (primary, url) = server(&["wal_level=replica"]);
+    let store = open(&url).await;
+    write(&store, Key::graph(graph(1).id), vec![Write::Graph(graph(1))]).await.expect("written");
+    let standby = primary.standby(&["hot_standby=on"]).expect("a standby");
+    assert!(matches!(refusal(&standby.url("test_0"), Migrate::Verify).await, OpenFault::Standby));
+    primary.kill();
+    standby.promote().expect("promoted");
+    let store = Postgres::open(&standby.url("test_0"), Migrate::Verify).await.expect("the primary now");
+    let loaded = store.read(&Key::graph(graph(1).id)).await.expect("read");
+    assert_eq!(loaded.graph, Some(graph(1)));
+}
+
+#[tokio::test]
+async fn one_process_serves_a_database_and_its_loss_is_noticed() {
+    let (server, url) = server(&[]);
+    open(&url).await.close().await;
+    let first = Tenure::take(&url, "the first", Duration::ZERO).await.expect("free");
+    let second = Tenure::take(&url, "the second", Duration::ZERO).await.expect_err("taken");
+    assert!(matches!(&second, OpenFault::Taken(by) if by == "the first"), "{second:?}");
+
+    // One that is ending is waited for.
+    let end = CancellationToken::new();
+    let keeping = tokio::spawn(first.keep(end.clone()));
+    let waiting = {
+        let url = url.clone();
+        tokio::spawn(async move { Tenure::take(&url, "the second", BOUND).await })
+    };
+    end.cancel();
+    assert!(keeping.await.expect("no panic").is_none(), "given back, not lost");
+    let second = waiting.await.expect("no panic").expect("free at last");
+
+    let keeping = tokio::spawn(second.keep(CancellationToken::new()));
+    server.kill();
+    let lost = tokio::time::timeout(BOUND, keeping).await.expect("it is noticed").expect("no panic");
+    assert!(lost.is_some());
+}
+
+/// H38: two that take counters and records at once wait for each other and never for ever; versions have no gap.
+#[tokio::test]
+async fn h38_writers_of_many_graphs_take_the_counter_in_turn() {
+    let (_server, url) = server(&[]);
+    let (one, two) = (open(&url).await, open(&url).await);
+    for n in 1..=8 {
+        write(&one, Key::graph(graph(n).id), vec![Write::Graph(graph(n))]).await.expect("written");
+    }
+    let stores = [Arc::new(one), Arc::new(two)];
+    let tasks: Vec<_> = (0..80_u64)
+        .map(|n| {
+            let (store, of) = (Arc::clone(&stores[usize::from(n % 2 == 0)]), n % 8 + 1);
+            tokio::spawn(async move {
+                let mut writes =
+                    vec![Write::Access(Box::new(access(of, Pace::Calm)), i64::try_from(n).expect("small"))];
+                let key = Key::graph(graph(of).id);
+                let committed = store.transact(&key, &mut |_| std::mem::take(&mut writes)).await.expect("written");
+                committed.access.expect("a revision").0.version
+            })
+        })
+        .collect();
+    let mut versions = Vec::new();
+    for task in tasks {
+        versions.push(task.await.expect("no panic"));
+    }
+    versions.sort_unstable();
+    assert_eq!(versions, (1..=80).collect::<Vec<u64>>());
+}
+
+/// H7: a transaction whose process is gone, but which has taken its version, is waited for by whoever loads everything.
+#[tokio::test]
+async fn h7_who_loads_the_records_outwaits_a_transaction_that_has_taken_a_version() {
+    let (server, url) = server(&[]);
+    let (server, store) = (Arc::new(server), open(&url).await);
+    write(&store, Key::graph(graph(1).id), vec![Write::Graph(graph(1))]).await.expect("written");
+    let other = {
+        let server = Arc::clone(&server);
+        // Shorter than a lock is waited for.
+        let taking = "BEGIN; UPDATE access_counter SET version = version + 1, nonce = 7; SELECT pg_sleep(0.7); COMMIT";
+        std::thread::spawn(move || server.sql("test_0", taking).expect("committed"))
+    };
+    let sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+    let begun = std::time::Instant::now();
+    while server.sql("test_0", sleeping).expect("asked") != "1" {
+        assert!(begun.elapsed() < BOUND && !other.is_finished(), "it was not seen with the version taken");
+    }
+    let (revision, _, _) = store.access().await.expect("read");
+    assert_eq!((revision.version, revision.nonce), (1, 7), "not what was before it");
+    other.join().expect("no panic");
+}
+
+/// Every list finds its rows by an index, whatever it is filtered by.
+#[tokio::test]
+async fn no_list_reads_a_whole_table() {
+    let explain = [
+        "session_preload_libraries=auto_explain",
+        "auto_explain.log_min_duration=0",
+        "auto_explain.log_nested_statements=off",
+    ];
+    let (server, url) = server(&explain);
+    let store = open(&url).await;
+    let many = "
+        INSERT INTO graph SELECT 'kg' || lpad(to_hex(n), 16, '0'), 'org_' || n % 50, 'ladybug-standard', 'active', false, '',
+            NULL, now(), now(), NULL FROM generate_series(1, 20000) n;
+        INSERT INTO subscription SELECT 'sub_' || lpad(n::text, 26, '0'), 'org_' || n % 50, 'kg' || lpad(to_hex(n), 16, '0'),
+            'ladybug-standard', CASE WHEN n % 1000 = 0 THEN 'past_due' ELSE 'active' END, true, 100, 'USD', 1, 'monthly',
+            now(), now() + interval '1 month', NULL, NULL, 'manual', '', NULL, now(), now() FROM generate_series(1, 20000) n;
+        INSERT INTO tier_change SELECT 'chg_' || lpad(n::text, 26, '0'), 'org_' || n % 50,
+            'kg' || lpad(to_hex(n), 16, '0'), 'sub_' || lpad(n::text, 26, '0'),
+            CASE WHEN n % 1000 = 0 THEN 'failed' ELSE 'succeeded' END, false, false, NULL, n, 1, now(), '{}'
+            FROM generate_series(1, 20000) n;
+        INSERT INTO change_event SELECT 'chg_' || lpad(n::text, 26, '0'), 1, n, 'org_' || n % 50, '{}'
+            FROM generate_series(1, 20000) n;
+        ANALYZE";
+    server.sql("test_0", many).expect("written");
+    let before = server.log().len();
+    let org = OrgId::parse("org_7").expect("an id");
+    let subscriptions = [
+        SubscriptionFilter::default(),
+        SubscriptionFilter { org: Some(org.clone()), ..Default::default() },
+        SubscriptionFilter { graph: Some(graph(7).id), ..Default::default() },
+        SubscriptionFilter { status: Some(SubscriptionStatus::PastDue), ..Default::default() },
+        SubscriptionFilter { org: Some(org.clone()), status: Some(SubscriptionStatus::PastDue), ..Default::default() },
+    ];
+    for filter in &subscriptions {
+        store.subscriptions(filter, None, 50).await.expect("listed");
+        store.subscriptions(filter, Some(&subscription(9_000, 1).id), 50).await.expect("listed");
+    }
+    store.subscription(&subscription(9_000, 1).id).await.expect("read");
+    let changes = [
+        ChangeFilter::default(),
+        ChangeFilter { org: Some(org.clone()), ..Default::default() },
+        ChangeFilter { graph: Some(graph(7).id), ..Default::default() },
+        ChangeFilter { state: Some(State::Canceled), ..Default::default() },
+        ChangeFilter { active_only: true, ..Default::default() },
+    ];
+    for filter in &changes {
+        // Their bodies are none: what matters is how they were looked for.
+        let _unreadable = store.changes(filter, None, 50).await;
+    }
+    let _unreadable = store.events(&Feed::Org(org.clone(), 0), 0, 50).await;
+    let _unreadable = store.events(&Feed::Changes(vec![change_id(7), change_id(9)]), 0, 50).await;
+    store.feed_base(&org).await.expect("read");
+    store.due(T).await.expect("read");
+    let _unreadable = store.read(&Key::graph(graph(7).id)).await;
+    store.close().await;
+    let log = server.log();
+    let plans = &log[before..];
+    assert!(plans.contains("Index"), "plans are logged: {plans}");
+    for table in ["subscription", "tier_change", "graph", "change_event"] {
+        let whole = format!("Seq Scan on {table} ");
+        assert!(!plans.contains(&whole), "{table} is read whole: {plans}");
+    }
+}
