@@ -6,247 +6,39 @@
 mod support;
 
 use futures_util::StreamExt as _;
-use serde_json::Value;
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 use subscription_core::access::Gate;
-use subscription_svc::store::postgres::{Migrate, Postgres};
+use subscription_svc::store::Key;
 use subscription_svc::store::rows::{AuditKind, PaymentOutcome};
-use subscription_svc::store::sqlite::Sqlite;
-use subscription_svc::store::{Key, Store};
-use support::seed;
-use support::volume::{Fake, Script};
-use support::volume_grpc;
-use tiershift_common::caller::Caller;
-use tiershift_common::client::{CallerChannel, channel_as};
-use tiershift_common::clock::{Clock, Scaled};
+use support::stack::{Database, Kind, Stack, Stores, bounded, cancel, change, follow};
+use support::volume::Script;
 use tiershift_core::catalogue::Catalogue;
 use tiershift_core::ids::ChangeId;
 use tiershift_postgres::Server;
 use tiershift_proto::subscription::v1 as pb;
-use tiershift_proto::subscription::v1::tier_service_client::TierServiceClient;
-use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStderr, Command};
-use tokio_util::sync::CancellationToken;
-
-/// A change takes about a second of real time here; a busy machine is given a minute.
-const BOUND: Duration = Duration::from_mins(1);
-
-const OWNER: &str = "alice;org_a=owner";
-
-/// A folder, a volume-svc, and one subscription-svc at a time.
-struct Stack {
-    folder: tempfile::TempDir,
-    volume: Arc<Fake>,
-    volume_url: String,
-    stop: CancellationToken,
-    database: Database,
-}
-
-/// Where a stack keeps its state.
-#[derive(Clone, Copy, Debug)]
-enum Kind {
-    Sqlite,
-    Postgres,
-}
-
-enum Database {
-    Sqlite,
-    Postgres { url: String, _server: Arc<Server> },
-}
-
-/// A server for the databases of one test.
-struct Stores(Option<Arc<Server>>);
-
-impl Stores {
-    fn new(kind: Kind) -> Self {
-        match kind {
-            Kind::Sqlite => Self(None),
-            Kind::Postgres => Self(Some(Arc::new(Server::start(&[]).expect("a server")))),
-        }
-    }
-
-    fn database(&self) -> Database {
-        match &self.0 {
-            None => Database::Sqlite,
-            Some(server) => {
-                Database::Postgres { url: server.database().expect("a database"), _server: Arc::clone(server) }
-            }
-        }
-    }
-}
-
-/// A running process.
-struct Process {
-    child: Child,
-    url: String,
-    stderr: Lines<BufReader<ChildStderr>>,
-}
-
-impl Drop for Stack {
-    fn drop(&mut self) {
-        self.stop.cancel();
-    }
-}
-
-impl Stack {
-    async fn new(script: Script, database: Database) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let clock = Scaled { speed: 100, ..Scaled::wall() };
-        let text = serde_json::to_string(&clock).expect("JSON");
-        std::fs::write(folder.path().join("clock.json"), text).expect("written");
-        let volume = Fake::new(Arc::new(clock) as Arc<dyn Clock>);
-        volume.script(&seed::graph(1), script);
-        let stop = CancellationToken::new();
-        let volume_url = volume_grpc::serve(&volume, &stop).await;
-        Self { folder, volume, volume_url, stop, database }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn file(&self) -> PathBuf {
-        self.path("db/subscription.sqlite")
-    }
-
-    fn url(&self) -> String {
-        match &self.database {
-            Database::Sqlite => format!("sqlite://{}", self.file().display()),
-            Database::Postgres { url, .. } => url.clone(),
-        }
-    }
-
-    /// What it keeps, read from outside while no process runs.
-    async fn store(&self) -> Arc<dyn Store> {
-        match &self.database {
-            Database::Sqlite => Arc::new(Sqlite::open(&self.file()).await.expect("opened")),
-            Database::Postgres { url, .. } => Arc::new(Postgres::open(url, Migrate::Verify).await.expect("opened")),
-        }
-    }
-
-    fn command(&self, hold: Option<&str>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_subscription-svc"));
-        command
-            .args(["--dev", "--listen", "127.0.0.1:0", "--payments", "sim", "--volume-url", &self.volume_url])
-            .arg("--database")
-            .arg(self.url())
-            .arg("--payments-book")
-            .arg(self.path("payments.jsonl"))
-            .arg("--clock-file")
-            .arg(self.path("clock.json"))
-            .args(hold.iter().flat_map(|instant| ["--hold", instant]))
-            .env("RUST_LOG", "warn")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        command
-    }
-
-    async fn start(&self, hold: Option<&str>) -> Process {
-        let mut child = self.command(hold).spawn().expect("started");
-        let mut stdout = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let line = bounded("the address", stdout.next_line()).await.expect("readable").expect("a line");
-        let line: Value = serde_json::from_str(&line).expect("one JSON object");
-        let address = line["listening"].as_str().expect("an address");
-        let stderr = BufReader::new(child.stderr.take().expect("piped")).lines();
-        Process { child, url: format!("http://{address}"), stderr }
-    }
-
-    /// Net cents of a change in the provider's own book, and its keys.
-    fn book(&self, change: &str) -> (i64, Vec<String>) {
-        let text = std::fs::read_to_string(self.path("payments.jsonl")).unwrap_or_default();
-        let entries: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("a line")).collect();
-        let own = entries.iter().filter(|e| e["change"] == change);
-        let mut keys: Vec<String> = own.clone().map(|e| e["key"].as_str().expect("a key").to_owned()).collect();
-        keys.sort();
-        (own.map(|e| e["amount_cents"].as_i64().expect("an amount")).sum(), keys)
-    }
-}
-
-async fn bounded<F: Future>(what: &str, future: F) -> F::Output {
-    tokio::time::timeout(BOUND, future).await.unwrap_or_else(|_| panic!("{what} takes longer than {BOUND:?}"))
-}
-
-impl Process {
-    fn channel(&self, who: &str) -> CallerChannel {
-        channel_as(&self.url, &Caller::parse_dev(who).expect("a caller")).expect("an address")
-    }
-
-    async fn seed(&self) {
-        let graph = pb::RegisterGraphRequest {
-            request_id: "g".to_owned(),
-            org_id: "org_a".to_owned(),
-            graph_id: seed::graph(1).to_string(),
-            tier: "ladybug-standard".to_owned(),
-            ..Default::default()
-        };
-        let mut graphs = pb::graph_service_client::GraphServiceClient::new(self.channel("root;operator"));
-        graphs.register_graph(graph).await.expect("registered");
-        let subscription = pb::CreateSubscriptionRequest {
-            request_id: "s".to_owned(),
-            org_id: "org_a".to_owned(),
-            graph_id: seed::graph(1).to_string(),
-            tier: "ladybug-standard".to_owned(),
-            initial: Some(pb::InitialSubscription::default()),
-            ..Default::default()
-        };
-        let channel = self.channel("root;operator");
-        let mut subscriptions = pb::subscription_service_client::SubscriptionServiceClient::new(channel);
-        subscriptions.create_subscription(subscription).await.expect("subscribed");
-    }
-
-    fn tiers(&self) -> TierServiceClient<CallerChannel> {
-        TierServiceClient::new(self.channel(OWNER))
-    }
-
-    async fn get(&self, change_id: &str) -> pb::TierChange {
-        let request = pb::GetTierChangeRequest { change_id: change_id.to_owned() };
-        self.tiers().get_tier_change(request).await.expect("read").into_inner().tier_change.expect("a change")
-    }
-
-    async fn ended(&self, change_id: &str) -> pb::TierChange {
-        follow(self.tiers(), change_id).await.expect("followed");
-        self.get(change_id).await
-    }
-
-    async fn held_at(&mut self, instant: &str) {
-        let wanted = format!("holding at {instant}");
-        loop {
-            let line = bounded(&wanted, self.stderr.next_line()).await.expect("readable");
-            if line.expect("it runs until it holds") == wanted {
-                return;
-            }
-        }
-    }
-
-    async fn kill(mut self) {
-        self.child.kill().await.expect("killed");
-    }
-}
+use tokio::process::Command;
 
 /// Kills the process at an instant of a change, starts it again, and gives back the ended change. None if the change ends
 /// before it comes to the instant.
-async fn killed_at(instant: &str, stack: &Stack, cancel: bool) -> Option<pb::TierChange> {
+async fn killed_at(instant: &str, stack: &Stack, cancels: bool) -> Option<pb::TierChange> {
     let mut process = stack.start(Some(instant)).await;
     process.seed().await;
     let tiers = process.tiers();
     let asked = tokio::spawn(async move {
         let id = change(tiers.clone()).await?;
-        if cancel {
-            self::cancel(tiers.clone(), &id).await?;
+        if cancels {
+            cancel(tiers.clone(), &id).await?;
         }
         follow(tiers, &id).await
     });
     let held = tokio::select! {
         biased;
         () = process.held_at(instant) => true,
-        // It may stand still before it has answered; then it never does.
-        ended = asked => {
+        // It may stand still before it has answered; then it never does. A change comes to every named instant, if only
+        // when its end is told already; so many writes it may not have.
+        ended = asked, if instant.starts_with("commit.") => {
             ended.expect("no panic").expect("it is not killed before it ends");
             false
         }
@@ -258,58 +50,12 @@ async fn killed_at(instant: &str, stack: &Stack, cancel: bool) -> Option<pb::Tie
     let again = stack.start(None).await;
     // The same requests once more, as a client does that has had no answer.
     let id = change(again.tiers()).await.expect("accepted");
-    if cancel {
-        self::cancel(again.tiers(), &id).await.expect("stored");
+    if cancels {
+        cancel(again.tiers(), &id).await.expect("stored");
     }
     let change = again.ended(&id).await;
     again.kill().await;
     Some(change)
-}
-
-async fn change(mut tiers: TierServiceClient<CallerChannel>) -> Result<String, tonic::Status> {
-    let request = pb::ChangeTierRequest {
-        request_id: "c".to_owned(),
-        graph_id: seed::graph(1).to_string(),
-        target_tier: "ladybug-large".to_owned(),
-        ..Default::default()
-    };
-    let answer = tiers.change_tier(request).await?;
-    Ok(answer.into_inner().tier_change.expect("a change").change_id)
-}
-
-async fn cancel(mut tiers: TierServiceClient<CallerChannel>, change_id: &str) -> Result<(), tonic::Status> {
-    let request = pb::CancelTierChangeRequest {
-        request_id: "x".to_owned(),
-        change_id: change_id.to_owned(),
-        ..Default::default()
-    };
-    tiers.cancel_tier_change(request).await.map(|_| ())
-}
-
-/// Follows the change to its end and checks its whole public sequence.
-async fn follow(mut tiers: TierServiceClient<CallerChannel>, change_id: &str) -> Result<(), tonic::Status> {
-    use pb::watch_tier_change_response::Payload;
-    let selection = pb::ChangeSelection { change_ids: vec![change_id.to_owned()] };
-    let request = pb::WatchTierChangeRequest {
-        selection: Some(pb::watch_tier_change_request::Selection::Changes(selection)),
-        cursor: String::new(),
-    };
-    let mut stream = tiers.watch_tier_change(request).await?.into_inner();
-    let mut best: BTreeMap<i32, i32> = BTreeMap::new();
-    let mut seq = 0;
-    loop {
-        let message = bounded("an event", stream.next()).await.expect("not cut")?;
-        match message.payload.expect("a payload") {
-            Payload::Event(event) => {
-                seq += 1;
-                assert_eq!(event.seq, seq, "11: no gap, no duplicate");
-                let before = best.insert(event.direction, event.permille).unwrap_or(0);
-                assert!(event.permille >= before, "11: progress fell: {event:?}");
-            }
-            Payload::Heartbeat(_) => {}
-            Payload::End(_) => return Ok(()),
-        }
-    }
 }
 
 /// Money, plan, tier, credits, gate and audit agree with each other and with how the change ended.
@@ -331,10 +77,10 @@ async fn all_agree(stack: &Stack, change: &pb::TierChange, why: &str) {
     let unknown = loaded.payments.iter().any(|p| p.outcome == PaymentOutcome::Unknown);
     assert!(!unknown && loaded.owed.is_empty(), "{why}: {:?} {:?}", loaded.payments, loaded.owed);
     let audit: Vec<AuditKind> = store.audit(&id).await.expect("read").into_iter().map(|event| event.kind).collect();
-    let mut once = audit.clone();
-    once.sort_unstable();
-    once.dedup();
-    assert_eq!(once.len(), audit.len(), "{why}: each thing is in the audit once: {audit:?}");
+    // A budget may pass while a busy machine restarts the process, a hundred times as fast as the wall: nothing was done.
+    let done: Vec<AuditKind> = audit.iter().copied().filter(|kind| *kind != AuditKind::ChangeNeedsAttention).collect();
+    let once: BTreeSet<AuditKind> = done.iter().copied().collect();
+    assert_eq!(once.len(), done.len(), "{why}: each thing is in the audit once: {audit:?}");
     let charged = audit.contains(&AuditKind::ChangeCharged);
     assert_eq!(charged, matches!(change.charge(), pb::ChargeState::Taken | pb::ChargeState::Returned), "{why}");
     assert_eq!(audit.contains(&AuditKind::ChangeMoneyReturned), change.charge() == pb::ChargeState::Returned, "{why}");
@@ -526,7 +272,7 @@ async fn on_postgresql_a_process_that_loses_its_database_ends_and_a_second_one_i
     let server = Server::start(&[]).expect("a server");
     let url = server.database().expect("a database");
     let server = Arc::new(server);
-    let database = Database::Postgres { url, _server: Arc::clone(&server) };
+    let database = Database::Postgres { url, server: Arc::clone(&server) };
     let stack = Stack::new(Script::default(), database).await;
     let mut first = stack.start(None).await;
     first.seed().await;

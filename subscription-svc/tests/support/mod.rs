@@ -5,6 +5,7 @@ pub mod api;
 pub mod port;
 pub mod rows;
 pub mod seed;
+pub mod stack;
 pub mod volume;
 pub mod volume_grpc;
 pub mod world;

@@ -4,7 +4,9 @@
 //! command in `commands`.
 
 mod commands;
+mod figures;
 mod saga;
+mod store;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -26,6 +28,8 @@ enum Command {
     Takeover(commands::takeover::Args),
     /// Journal appends beside bare transactions, and what a migration costs a process
     Saga(commands::saga::Args),
+    /// Accept changes beside bare commits, and read lists of a million subscriptions, on PostgreSQL and SQLite
+    Store(commands::store::Args),
 }
 
 fn main() -> ExitCode {
@@ -33,5 +37,6 @@ fn main() -> ExitCode {
         Command::Downtime(args) => commands::downtime::run(&args),
         Command::Takeover(args) => commands::takeover::run(&args),
         Command::Saga(args) => commands::saga::run(&args),
+        Command::Store(args) => commands::store::run(&args),
     }
 }

@@ -2,4 +2,29 @@
 
 pub mod downtime;
 pub mod saga;
+pub mod store;
 pub mod takeover;
+
+use crate::saga::tables::Fault;
+use serde_json::Value;
+use std::process::ExitCode;
+
+/// Prints the last line, or why there is none.
+fn told(bench: &str, measured: Result<Value, Fault>) -> ExitCode {
+    match measured {
+        Ok(line) => {
+            println!("{line}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let mut text = error.to_string();
+            let mut source = error.source();
+            while let Some(cause) = source {
+                text = format!("{text}: {cause}");
+                source = cause.source();
+            }
+            eprintln!("bench {bench}: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -25,22 +25,7 @@ const SHORT: usize = 4;
 
 /// Measures, and prints.
 pub fn run(args: &Args) -> ExitCode {
-    match measure(args) {
-        Ok(line) => {
-            println!("{line}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            let mut text = error.to_string();
-            let mut source = error.source();
-            while let Some(cause) = source {
-                text = format!("{text}: {cause}");
-                source = cause.source();
-            }
-            eprintln!("bench saga: {text}");
-            ExitCode::FAILURE
-        }
-    }
+    super::told("saga", measure(args))
 }
 
 fn measure(args: &Args) -> Result<Value, Fault> {
