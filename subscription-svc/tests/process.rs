@@ -1,7 +1,7 @@
 //! The binary itself, over SQLite and over PostgreSQL, against a scripted volume-svc behind gRPC: killed at every named
 //! instant of a change and behind each of its writes, started again, and nothing is lost or done twice.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "a test: its failure is the report")]
+#![expect(clippy::expect_used, reason = "a test: its failure is the report")]
 
 mod support;
 
