@@ -96,9 +96,9 @@ impl Database {
                 let numbers = format!("generate_series(1, {count}) AS numbers (n)");
                 let graph = "'kg' || lpad(to_hex(n), 16, '0')";
                 let fill = format!(
-                    "INSERT INTO graph SELECT {graph}, 'org_' || n % {orgs}, 'ladybug-standard', 'active', false, '', NULL,
+                    "INSERT INTO graph SELECT {graph}, 'org_' || (n % {orgs}), 'ladybug-standard', 'active', false, '', NULL,
                          now(), now(), NULL FROM {numbers};
-                     INSERT INTO subscription SELECT 'sub_' || lpad(n::text, 26, '0'), 'org_' || n % {orgs}, {graph},
+                     INSERT INTO subscription SELECT 'sub_' || lpad(n::text, 26, '0'), 'org_' || (n % {orgs}), {graph},
                          'ladybug-standard', 'active', true, 100, 'USD', 1, 'monthly', now(), now() + interval '1 month',
                          NULL, NULL, 'manual', '', NULL, now(), now() FROM {numbers};
                      VACUUM ANALYZE"
@@ -114,9 +114,9 @@ impl Database {
                 );
                 let graph = "printf('kg%016x', n)";
                 let fill = format!(
-                    "{numbers} INSERT INTO graph SELECT {graph}, 'org_' || n % {orgs}, 'ladybug-standard', 'active', 0, '',
+                    "{numbers} INSERT INTO graph SELECT {graph}, 'org_' || (n % {orgs}), 'ladybug-standard', 'active', 0, '',
                          NULL, 1, 1, NULL FROM numbers;
-                     {numbers} INSERT INTO subscription SELECT printf('sub_%026d', n), 'org_' || n % {orgs}, {graph},
+                     {numbers} INSERT INTO subscription SELECT printf('sub_%026d', n), 'org_' || (n % {orgs}), {graph},
                          'ladybug-standard', 'active', 1, 100, 'USD', 1, 'monthly', 1, 2, NULL, NULL, 'manual', '', NULL,
                          1, 1 FROM numbers;
                      ANALYZE"
