@@ -200,7 +200,8 @@ impl Teller {
         let token = ulid::Ulid::generate().to_string();
         let write = Write::create(keys::alert(occurrence), Item::default());
         match self.store.transact(&token, vec![write]).await {
-            Ok(()) | Err(TransactError::Refused(_)) => {}
+            // From here on no process tells it again.
+            Ok(()) | Err(TransactError::Refused(_)) => tracing::info!(occurrence, "an alert is marked as published"),
             Err(error) => tracing::warn!(occurrence, %error, "a published alert could not be marked as such"),
         }
     }
