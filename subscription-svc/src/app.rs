@@ -72,8 +72,7 @@ impl App {
         let ids = Ids::new(Arc::clone(&clock));
         let mut service = Service::new(Arc::clone(&store), migrations, payments, clock, ids);
         service.rollout = config.rollout;
-        service.hold = config.hold;
-        service.committer.hold = config.hold;
+        service.hold_at(config.hold);
         let service = Arc::new(service);
         service.committer.reload().await?;
         let watches = CancellationToken::new();

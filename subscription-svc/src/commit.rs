@@ -19,7 +19,7 @@ pub struct Committer {
     hub: Arc<Hub>,
     /// Held by the transaction that runs, with the number of those that wrote something.
     order: Mutex<u64>,
-    /// Where to stand still.
+    /// Where to stand still; set by [`crate::service::Service::hold_at`].
     pub hold: Hold,
     /// Wakes the worker that delivers effects and watches deadlines.
     pub owed: Notify,

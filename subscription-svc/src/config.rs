@@ -3,7 +3,8 @@
 use crate::hold::{Hold, INSTANTS};
 use crate::payments::sim::Behaviour;
 use crate::service::Rollout;
-use crate::store::{postgres, sqlite};
+use crate::store::postgres::{self, Migrate};
+use crate::store::sqlite;
 use clap::{Parser, ValueEnum};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -84,15 +85,6 @@ pub enum Provider {
     Manual,
 }
 
-/// What to do about an older schema.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Migrate {
-    /// Refuse to start: whoever deploys applies it by a process of its own.
-    Verify,
-    /// Apply what is missing.
-    Apply,
-}
-
 /// Where everything is kept.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Database {
@@ -105,7 +97,7 @@ pub enum Database {
         /// The same without them.
         shown: String,
         /// What to do about an older schema.
-        migrate: postgres::Migrate,
+        migrate: Migrate,
     },
 }
 
@@ -130,10 +122,6 @@ impl Database {
             return sqlite::path_of(text).map(Self::Sqlite).map_err(|fault| fault.to_string());
         }
         if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-            let migrate = match migrate {
-                Migrate::Verify => postgres::Migrate::Verify,
-                Migrate::Apply => postgres::Migrate::Apply,
-            };
             let shown = postgres::described(text).map_err(|fault| fault.to_string())?;
             return Ok(Self::Postgres { url: text.to_owned(), shown, migrate });
         }

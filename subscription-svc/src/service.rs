@@ -125,6 +125,12 @@ impl Service {
         }
     }
 
+    /// Where to stand still: everywhere that it may.
+    pub fn hold_at(&mut self, hold: Hold) {
+        self.hold = hold;
+        self.committer.hold = hold;
+    }
+
     /// Now, on the one clock.
     pub fn now(&self) -> UnixMs {
         self.clock.now()

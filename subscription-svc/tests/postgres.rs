@@ -11,7 +11,7 @@ use subscription_core::access::Pace;
 use subscription_core::change::State;
 use subscription_core::status::SubscriptionStatus;
 use subscription_svc::store::postgres::tenure::Tenure;
-use subscription_svc::store::postgres::{Migrate, OpenFault, Postgres, Schema};
+use subscription_svc::store::postgres::{Migrate, OpenFault, Postgres, SchemaFault};
 use subscription_svc::store::{ChangeFilter, Fault, Feed, Key, Store, SubscriptionFilter, Write};
 use support::rows::*;
 use tiershift_core::ids::OrgId;
@@ -45,7 +45,7 @@ async fn the_schema_is_applied_once_whoever_comes_and_another_one_is_refused() {
     let (server, url) = server(&[]);
     let name = "test_0";
     let verified = refusal(&url, Migrate::Verify).await;
-    assert!(matches!(verified, OpenFault::Schema(Schema::Older { found: 0, .. })), "{verified:?}");
+    assert!(matches!(verified, OpenFault::Schema(SchemaFault::Older { found: 0, .. })), "{verified:?}");
     assert_eq!(server.sql(name, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").expect("asked"), "0");
 
     let at_once: Vec<_> = (0..4)
@@ -61,11 +61,11 @@ async fn the_schema_is_applied_once_whoever_comes_and_another_one_is_refused() {
 
     server.sql(name, "INSERT INTO schema_migration (number, sha256) VALUES (999, '')").expect("written");
     let newer = refusal(&url, Migrate::Apply).await;
-    assert!(matches!(newer, OpenFault::Schema(Schema::Newer { .. })), "{newer:?}");
+    assert!(matches!(newer, OpenFault::Schema(SchemaFault::Newer { .. })), "{newer:?}");
     server.sql(name, "DELETE FROM schema_migration WHERE number = 999").expect("written");
     server.sql(name, "UPDATE schema_migration SET sha256 = 'edited' WHERE number = 3").expect("written");
     let changed = refusal(&url, Migrate::Apply).await;
-    assert!(matches!(changed, OpenFault::Schema(Schema::Changed(3))), "{changed:?}");
+    assert!(matches!(changed, OpenFault::Schema(SchemaFault::Changed(3))), "{changed:?}");
 }
 
 /// H9: what is acknowledged is kept, whatever the role's own settings are.
@@ -76,8 +76,6 @@ async fn h9_a_server_that_would_lose_what_it_acknowledged_is_refused() {
 
     let (server, url) = server(&["synchronous_commit=off"]);
     let store = open(&url).await;
-    // Of the session that the store itself opened, read by the server's own eyes: what it does is in its settings.
-    write(&store, Key::graph(graph(1).id), vec![Write::Graph(graph(1))]).await.expect("written");
     assert_eq!(store.setting("synchronous_commit").await.expect("asked"), "on");
     assert_eq!(server.sql("test_0", "SHOW synchronous_commit").expect("asked"), "off", "the server's own");
     for (name, value) in [("lock_timeout", "1s"), ("idle_in_transaction_session_timeout", "5s")] {
@@ -120,6 +118,19 @@ async fn one_process_serves_a_database_and_its_loss_is_noticed() {
 
     let keeping = tokio::spawn(second.keep(CancellationToken::new()));
     server.kill();
+    let lost = tokio::time::timeout(BOUND, keeping).await.expect("it is noticed").expect("no panic");
+    assert!(lost.is_some());
+}
+
+/// H2: a primary that is cut off from its standby takes no beat, although its own settings would not wait.
+#[tokio::test]
+async fn h2_a_process_of_an_isolated_primary_does_not_go_on() {
+    let (server, url) = server(&["synchronous_commit=local"]);
+    open(&url).await.close().await;
+    let tenure = Tenure::take(&url, "the only one", Duration::ZERO).await.expect("free");
+    let keeping = tokio::spawn(tenure.keep(CancellationToken::new()));
+    server.sql("test_0", "ALTER SYSTEM SET synchronous_standby_names = 'gone'").expect("set");
+    server.sql("test_0", "SELECT pg_reload_conf()").expect("set");
     let lost = tokio::time::timeout(BOUND, keeping).await.expect("it is noticed").expect("no panic");
     assert!(lost.is_some());
 }

@@ -14,6 +14,9 @@ use tiershift_common::shutdown;
 /// Speed of a stack that nobody chose one for: a change takes some ten seconds.
 pub const SPEED: u32 = 20;
 
+/// Where a folder keeps the address of its database, if it is not a file in it.
+const DATABASE: &str = "database";
+
 /// Why the stack does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -92,7 +95,7 @@ pub async fn run(args: Run) -> Result<(), RunError> {
     let database = database(&args.data, args.database)?;
     let options = Options {
         data: args.data.clone(),
-        database,
+        database: database.clone(),
         speed: args.speed.or(saved).unwrap_or(SPEED),
         cors_origins: args.cors_origins,
         logs: args.data.join("logs"),
@@ -100,6 +103,10 @@ pub async fn run(args: Run) -> Result<(), RunError> {
     let stop = shutdown::on_signal().map_err(|e| RunError::Io("cannot listen for signals".to_owned(), e))?;
     eprintln!("starting the stack in {} ...", args.data.display());
     let (mut stack, fleet) = start(options).await?;
+    // Not before it runs: a folder is not bound to an address with a slip in it.
+    if let Some(url) = &database {
+        keep_database(&args.data, url)?;
+    }
     stack.describe().write(&file).map_err(|e| RunError::Io(format!("cannot write {}", file.display()), e))?;
     print!("{}", welcome(&stack, &fleet));
     let broken = tokio::select! {
@@ -114,11 +121,15 @@ pub async fn run(args: Run) -> Result<(), RunError> {
     broken.map_or(Ok(()), |name| Err(RunError::Broken(name)))
 }
 
-/// The database that a folder was begun with: the two belong together, for each knows of the other's changes. Its address
-/// is kept where only the owner of the folder reads it, for it may hold a password.
+/// The database that a folder was begun with, or is to begin with: the two belong together, for each knows of the other's
+/// changes.
 fn database(data: &Path, asked: Option<String>) -> Result<Option<String>, RunError> {
-    let file = data.join("database");
-    let kept = std::fs::read_to_string(&file).ok();
+    let file = data.join(DATABASE);
+    let kept = match std::fs::read_to_string(&file) {
+        Ok(kept) => Some(kept),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(RunError::Io(format!("cannot read {}", file.display()), error)),
+    };
     let begun = data.join("clock.json").exists();
     match (kept, asked) {
         (Some(kept), Some(asked)) if kept != asked => {
@@ -128,16 +139,17 @@ fn database(data: &Path, asked: Option<String>) -> Result<Option<String>, RunErr
             "{} was begun with its own file for a database; use another folder with --database",
             data.display()
         ))),
-        (None, Some(asked)) => {
-            let fault = |e| RunError::Io(format!("cannot write {}", file.display()), e);
-            std::fs::create_dir_all(data).map_err(fault)?;
-            let mut options = std::fs::OpenOptions::new();
-            let mut written = options.write(true).create_new(true).mode(0o600).open(&file).map_err(fault)?;
-            written.write_all(asked.as_bytes()).map_err(fault)?;
-            Ok(Some(asked))
-        }
-        (kept, _) => Ok(kept),
+        (kept, asked) => Ok(kept.or(asked)),
     }
+}
+
+/// Keeps the address for the next start, where only the owner of the folder reads it: it may hold a password.
+fn keep_database(data: &Path, url: &str) -> Result<(), RunError> {
+    let file = data.join(DATABASE);
+    let fault = |e| RunError::Io(format!("cannot write {}", file.display()), e);
+    let mut options = std::fs::OpenOptions::new();
+    let mut written = options.write(true).create(true).truncate(true).mode(0o600).open(&file).map_err(fault)?;
+    written.write_all(url.as_bytes()).map_err(fault)
 }
 
 /// Addresses, graphs and what to try.
@@ -165,4 +177,27 @@ fn welcome(stack: &Stack, fleet: &Fleet) -> String {
     let _ = writeln!(text, "  ./x tierctl sim fault set stuck_detach --count 1      ... with the next change");
     let _ = writeln!(text, "\nCtrl-C stops it; `./x run` goes on where it was.");
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_and_its_database_belong_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path();
+        let asked = |url: Option<&str>| database(data, url.map(str::to_owned));
+        assert_eq!(asked(None).unwrap(), None);
+        assert_eq!(asked(Some("postgres://a/b")).unwrap().as_deref(), Some("postgres://a/b"), "nothing is begun yet");
+        std::fs::write(data.join("clock.json"), "{}").unwrap();
+        assert!(matches!(asked(Some("postgres://a/b")), Err(RunError::Usage(_))), "begun with its own file");
+        keep_database(data, "postgres://a/b").unwrap();
+        assert_eq!(asked(None).unwrap().as_deref(), Some("postgres://a/b"), "remembered");
+        assert_eq!(asked(Some("postgres://a/b")).unwrap().as_deref(), Some("postgres://a/b"));
+        assert!(matches!(asked(Some("postgres://c/d")), Err(RunError::Usage(_))), "another one");
+        std::fs::remove_file(data.join(DATABASE)).unwrap();
+        std::fs::create_dir(data.join(DATABASE)).unwrap();
+        assert!(matches!(asked(None), Err(RunError::Io(..))), "not readable is not absent");
+    }
 }

@@ -12,7 +12,7 @@ mod sqlstate;
 pub mod tenure;
 mod write;
 
-pub use schema::{Migrate, Schema};
+pub use schema::{Migrate, SchemaFault};
 
 use super::rows::{Access, AuditEvent, Leases, Revision, Subgraph, Subscription, TierChange};
 use super::{Act, Cause, ChangeFilter, Committed, Due, Fault, Feed, Key, Loaded, Published, Store, SubscriptionFilter};
@@ -65,7 +65,7 @@ pub enum OpenFault {
     Standby,
     /// The schema is another one.
     #[error(transparent)]
-    Schema(#[from] Schema),
+    Schema(#[from] SchemaFault),
     /// Another process serves it.
     #[error("another subscription-svc serves this database ({0}); stop it first")]
     Taken(String),

@@ -215,8 +215,8 @@ async fn leases(db: &mut PgConnection) -> Result<(Revision, Leases), Fault> {
     decode::leases(&sqlx::query("SELECT * FROM access_counter").fetch_one(db).await.map_err(away)?)
 }
 
-/// All access records, with the counter locked: whoever has taken a version has committed, or has not and never will
-/// have been seen. A process that died with its COMMIT on the way is outwaited by this (H7).
+/// All access records, with the counter locked: a transaction that has taken a version has ended by then, and is seen if
+/// it committed. A process that died with its COMMIT on the way is outwaited by this (H7).
 pub async fn access(db: &mut PgConnection) -> Result<(Revision, Leases, Vec<Access>), Fault> {
     let counter = sqlx::query("SELECT * FROM access_counter FOR UPDATE").fetch_one(&mut *db).await.map_err(away)?;
     let (revision, leases) = decode::leases(&counter)?;

@@ -25,10 +25,10 @@ const MIGRATIONS: &[&str] = &[
 /// The lock's number: any that nothing else in the database uses.
 const LOCK: i64 = 0x7469_6572_7368_6966;
 
-/// What to do about a schema that is not this build's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What to do about an older schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Migrate {
-    /// Refuse to start.
+    /// Refuse to start: whoever deploys applies it by a process of its own.
     Verify,
     /// Apply what is missing.
     Apply,
@@ -36,7 +36,7 @@ pub enum Migrate {
 
 /// Why the schema is not this build's.
 #[derive(Debug, thiserror::Error)]
-pub enum Schema {
+pub enum SchemaFault {
     /// It was written by a newer build.
     #[error("the database has schema {found}, and this build knows {known}: use the newer build")]
     Newer {
@@ -62,7 +62,7 @@ pub enum Schema {
 }
 
 /// Applies what is missing, or says what is.
-pub async fn bring(pool: &PgPool, migrate: Migrate) -> Result<(), Schema> {
+pub async fn bring(pool: &PgPool, migrate: Migrate) -> Result<(), SchemaFault> {
     let mut connection = pool.acquire().await?;
     // Another process may be applying: that takes as long as its largest statement.
     sqlx::raw_sql("SET lock_timeout = 0; SET statement_timeout = 0").execute(&mut *connection).await?;
@@ -73,19 +73,19 @@ pub async fn bring(pool: &PgPool, migrate: Migrate) -> Result<(), Schema> {
     brought
 }
 
-async fn under_lock(db: &mut PgConnection, migrate: Migrate) -> Result<(), Schema> {
+async fn under_lock(db: &mut PgConnection, migrate: Migrate) -> Result<(), SchemaFault> {
     let applied = applied(&mut *db).await?;
     let (found, known) = (applied.len(), MIGRATIONS.len());
     if found > known {
-        return Err(Schema::Newer { found, known });
+        return Err(SchemaFault::Newer { found, known });
     }
     for ((number, sql), hash) in (1..).zip(MIGRATIONS).zip(&applied) {
         if *hash != sha256_hex(sql) {
-            return Err(Schema::Changed(number));
+            return Err(SchemaFault::Changed(number));
         }
     }
     if found < known && migrate == Migrate::Verify {
-        return Err(Schema::Older { found, known });
+        return Err(SchemaFault::Older { found, known });
     }
     for (number, sql) in (1_i64..).zip(MIGRATIONS).skip(applied.len()) {
         let mut transaction = db.begin().await?;

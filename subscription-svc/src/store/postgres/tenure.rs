@@ -5,7 +5,7 @@
 //! Its access replica is in memory and follows its own transactions only, so that a second process beside it would decide
 //! by stale records. This goes when replicas refresh from the store.
 
-use super::{CONNECT, Lost, OpenFault, options};
+use super::{CONNECT, Lost, OpenFault, SESSION, options};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Row as _};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
@@ -36,6 +36,8 @@ impl Tenure {
         let connecting = timeout(CONNECT, options(url)?.connect()).await;
         let timed_out = |_| OpenFault::Connect(sqlx::Error::PoolTimedOut);
         let mut connection = connecting.map_err(timed_out)?.map_err(OpenFault::Connect)?;
+        // A beat must wait for the standby as a change does: else an isolated primary would complete it (H2).
+        sqlx::raw_sql(SESSION).execute(&mut connection).await.map_err(OpenFault::Connect)?;
         let until = Instant::now() + patience;
         while !locked(&mut connection).await.map_err(OpenFault::Connect)? {
             if Instant::now() >= until {

@@ -1,5 +1,5 @@
 //! How many Describe calls whole changes ask of EC2 and Auto Scaling, by the simulated cloud's own ledger, in virtual time:
-//! as many changes at once as are asked for, in one process, all permits theirs.
+//! as many changes at once as are asked for, in one process. How they ended is told with it: a crowd waits its turn.
 
 use super::life::LifeError;
 use super::ratio;
