@@ -52,7 +52,8 @@ pub trait Store: Debug + Send + Sync {
 
     /// One page of an index: at most `limit` items whose hash attribute is `hash` and whose range attribute, if
     /// asked for (string attributes only), is `range_eq`; ascending by the range attribute. A hint. A page may be
-    /// short or empty although more follow: only `next` tells.
+    /// short or empty although more follow: only `next` tells. An index may show only some attributes of its items
+    /// (`store::schema::index_shape`).
     async fn query_index(
         &self,
         index: Index,

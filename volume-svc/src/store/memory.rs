@@ -150,7 +150,9 @@ impl Store for Memory {
             e.index == index && e.hash == hash && wanted.as_ref().is_none_or(|range| e.range == *range)
         });
         let found: Vec<&Entry> = entries.take(limit.saturating_add(1)).collect();
-        let items: Vec<Item> = found.iter().take(limit).filter_map(|e| state.items.get(&e.key).cloned()).collect();
+        let shape = schema::index_shape(index);
+        let item = |entry: &&Entry| state.items.get(&entry.key).map(|item| shown(&shape, item));
+        let items: Vec<Item> = found.iter().take(limit).filter_map(item).collect();
         let next = (found.len() > limit).then(|| items.last().map(|last| page_key(last, Some(index), index.table())));
         Ok(Page { items, next: next.flatten() })
     }
@@ -226,6 +228,15 @@ fn entry(index: Index, key: &Key, item: &Item) -> Option<Entry> {
         },
     };
     Some(Entry { index, hash: item.s(hash.0)?.to_owned(), range, key: key.clone() })
+}
+
+/// An item as an index shows it.
+fn shown(index: &IndexShape, item: &Item) -> Item {
+    if index.shows.is_none() {
+        return item.clone();
+    }
+    let shown = item.0.iter().filter(|(name, _)| index.shows(name));
+    Item(shown.map(|(name, value)| (name.clone(), value.clone())).collect())
 }
 
 /// The key attributes of an item, of its table and of the index that is listed.

@@ -42,6 +42,7 @@ macro_rules! store_suite {
             query_follows_pages,
             an_index_shows_only_items_that_have_its_attributes,
             an_index_of_numbers_is_in_order_and_in_pages,
+            the_index_of_live_migrations_shows_no_more_than_a_hint,
             an_index_answers_for_one_range,
             a_scan_shows_every_item_once,
             malformed_reads_are_refused

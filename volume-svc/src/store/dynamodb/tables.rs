@@ -73,7 +73,7 @@ async fn create_one(client: &Client, table: Table, name: &str) -> Result<(), Sou
         let made = GlobalSecondaryIndex::builder()
             .index_name(index.name)
             .set_key_schema(Some(key_schema(index.hash.0, index.range.map(|r| r.0))?))
-            .projection(Projection::builder().projection_type(ProjectionType::All).build());
+            .projection(projection(&index));
         request = request.global_secondary_indexes(made.build()?);
     }
     match request.send().await {
@@ -87,6 +87,26 @@ fn key_schema(hash: &str, range: Option<&str>) -> Result<Vec<KeySchemaElement>, 
     let element = |name: &str, role| KeySchemaElement::builder().attribute_name(name).key_type(role).build();
     let hash = element(hash, Role::Hash);
     std::iter::once(hash).chain(range.map(|range| element(range, Role::Range))).collect()
+}
+
+fn projection(index: &IndexShape) -> Projection {
+    match index.shows {
+        None => Projection::builder().projection_type(ProjectionType::All).build(),
+        Some(names) => {
+            let names = names.iter().map(|name| (*name).to_owned()).collect();
+            Projection::builder().projection_type(ProjectionType::Include).set_non_key_attributes(Some(names)).build()
+        }
+    }
+}
+
+/// Whether an index shows at least what is needed of it: one that shows more is only dearer.
+fn shows_enough(index: &IndexShape, found: Option<&Projection>) -> bool {
+    let Some(found) = found else { return false };
+    if found.projection_type() == Some(&ProjectionType::All) {
+        return true;
+    }
+    let has = |name: &&str| found.non_key_attributes().iter().any(|there| there == name);
+    index.shows.is_some_and(|names| names.iter().all(has))
 }
 
 /// Every attribute that is a key of the table or of an index, once, with its type.
@@ -141,6 +161,9 @@ fn check(table: Table, name: &str, found: &TableDescription) -> Result<(), Table
         let found_keys = same_name.map(|i| keys(i.key_schema()));
         if found_keys != Some(wanted(index.hash.0, index.range.map(|r| r.0))) {
             return Err(differs(format!("the index {}", index.name)));
+        }
+        if !shows_enough(&index, same_name.and_then(|i| i.projection())) {
+            return Err(differs(format!("what the index {} shows", index.name)));
         }
     }
     Ok(())

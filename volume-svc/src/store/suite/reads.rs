@@ -3,7 +3,7 @@
 use super::{AnyStore, CaseResult, item, lock, set};
 use crate::ports::store::{PageKey, StoreError, WRITES_MAX};
 use std::collections::BTreeSet;
-use volume_core::item::{Index, Key, Table, Write};
+use volume_core::item::{Index, Item, Key, Table, Write};
 
 /// More keys than one request holds, some missing, some twice.
 pub async fn many_items_come_in_the_order_of_their_keys(store: AnyStore) -> CaseResult {
@@ -112,6 +112,21 @@ pub async fn an_index_of_numbers_is_in_order_and_in_pages(store: AnyStore) -> Ca
     sorted.sort_unstable();
     assert_eq!(found.iter().map(|(at, _)| *at).collect::<Vec<_>>(), sorted);
     assert_eq!(found.iter().collect::<BTreeSet<_>>().len(), times.len(), "{found:?}");
+    Ok(())
+}
+
+/// The index of live migrations is read whole every second: it shows what a hint is, and nothing that makes it dear.
+pub async fn the_index_of_live_migrations_shows_no_more_than_a_hint(store: AnyStore) -> CaseResult {
+    let head = item("active_shard", "A0").with("updated_at", 1).with("owner", "w-1").with("version", 7);
+    let heavy = head.with("view", "x".repeat(5_000)).with("graph_id", "kg1").with("created_at", 1);
+    store.transact("put", vec![Write::create(Key::journal("MIG#1", "META"), heavy.clone())]).await?;
+    let shown = store.query_index(Index::JournalActive, "A0", None, None, 10).await?.items;
+    let names = |item: &Item| item.0.keys().cloned().collect::<Vec<_>>();
+    let hint: Vec<_> = shown.iter().map(names).collect();
+    assert_eq!(hint, [["active_shard", "owner", "pk", "sk", "updated_at", "version"]]);
+    assert_eq!((shown[0].s("owner"), shown[0].n("version")), (Some("w-1"), Some(7)));
+    let whole = store.query_index(Index::JournalByGraph, "kg1", None, None, 10).await?.items;
+    assert_eq!(whole.iter().map(|item| item.s("view")).collect::<Vec<_>>(), [heavy.s("view")]);
     Ok(())
 }
 
