@@ -12,7 +12,7 @@ use subscription_core::change::State;
 use subscription_core::status::SubscriptionStatus;
 use subscription_svc::store::postgres::tenure::Tenure;
 use subscription_svc::store::postgres::{Migrate, OpenFault, Postgres, SchemaFault};
-use subscription_svc::store::{ChangeFilter, Fault, Feed, Key, Store, SubscriptionFilter, Write};
+use subscription_svc::store::{ChangeFilter, Fault, Feed, Key, Loaded, Store, SubscriptionFilter, Write};
 use support::rows::*;
 use tiershift_core::ids::OrgId;
 use tiershift_postgres::Server;
@@ -170,20 +170,124 @@ async fn h7_who_loads_the_records_outwaits_a_transaction_that_has_taken_a_versio
     let (server, url) = server(&[]);
     let (server, store) = (Arc::new(server), open(&url).await);
     write(&store, Key::graph(graph(1).id), vec![Write::Graph(graph(1))]).await.expect("written");
+    let other = done_and_not_committed(&server, "UPDATE access_counter SET version = version + 1, nonce = 7");
+    let (revision, _, _) = store.access().await.expect("read");
+    assert_eq!((revision.version, revision.nonce), (1, 7), "not what was before it");
+    other.join().expect("no panic");
+}
+
+/// Does something in a session of its own, sleeps with it done, and commits. Comes back as soon as that one sleeps.
+fn done_and_not_committed(server: &Arc<Server>, done: &str) -> std::thread::JoinHandle<()> {
+    // Shorter than a lock is waited for.
+    let statements = format!("BEGIN; {done}; SELECT pg_sleep(0.7); COMMIT");
     let other = {
-        let server = Arc::clone(&server);
-        // Shorter than a lock is waited for.
-        let taking = "BEGIN; UPDATE access_counter SET version = version + 1, nonce = 7; SELECT pg_sleep(0.7); COMMIT";
-        std::thread::spawn(move || server.sql("test_0", taking).expect("committed"))
+        let server = Arc::clone(server);
+        std::thread::spawn(move || {
+            server.sql("test_0", &statements).expect("committed");
+        })
     };
     let sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
     let begun = std::time::Instant::now();
     while server.sql("test_0", sleeping).expect("asked") != "1" {
-        assert!(begun.elapsed() < BOUND && !other.is_finished(), "it was not seen with the version taken");
+        assert!(begun.elapsed() < BOUND && !other.is_finished(), "it was not seen with its work done");
     }
-    let (revision, _, _) = store.access().await.expect("read");
-    assert_eq!((revision.version, revision.nonce), (1, 7), "not what was before it");
+    other
+}
+
+/// H7, H38: a transaction that waited for the lock of its graph sees what its predecessor committed, also what that one was
+/// the first to write: the question is not part of the statement that waits.
+#[tokio::test]
+async fn h7_who_waited_for_the_lock_sees_what_was_committed_meanwhile() {
+    let (server, url) = server(&[]);
+    let (server, store) = (Arc::new(server), open(&url).await);
+    let writes = vec![
+        Write::Graph(graph(1)),
+        Write::Subscription(Box::new(subscription(1, 1))),
+        Write::Change(Box::new(change(1, 1, 1))),
+    ];
+    write(&store, Key::graph(graph(1).id), writes).await.expect("written");
+    for (n, key) in [Key::graph(graph(1).id), Key::change(change_id(1))].into_iter().enumerate() {
+        let done = format!(
+            "SELECT pg_advisory_xact_lock(hashtextextended('{id}', 0));
+             UPDATE graph SET display_name = 'newer {n}' WHERE graph_id = '{id}';
+             INSERT INTO subgraph (subgraph_id, graph_id, name, created) VALUES ('{id}_s{n}', '{id}', 's{n}', now())",
+            id = graph(1).id,
+        );
+        let other = done_and_not_committed(&server, &done);
+        let mut seen = None;
+        let mut look = |loaded: &Loaded| {
+            seen = Some((loaded.graph.clone().expect("a graph").display_name, loaded.subgraphs));
+            Vec::new()
+        };
+        store.transact(&key, &mut look).await.expect("it waited");
+        assert_eq!(seen, Some((format!("newer {n}"), i64::try_from(n).expect("small") + 1)), "{key:?}");
+        other.join().expect("no panic");
+    }
+}
+
+/// A transaction whose caller is gone while it waits leaves no connection with a lock behind.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_that_is_dropped_holds_nothing() {
+    let (server, url) = server(&[]);
+    let (server, store) = (Arc::new(server), Arc::new(open(&url).await));
+    write(store.as_ref(), Key::graph(graph(1).id), vec![Write::Graph(graph(1))]).await.expect("written");
+    let locked = format!("SELECT pg_advisory_xact_lock(hashtextextended('{}', 0))", graph(1).id);
+    let other = done_and_not_committed(&server, &locked);
+    let waiting = {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move { write(store.as_ref(), Key::graph(graph(1).id), vec![Write::Graph(graph(1))]).await })
+    };
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    let begun = std::time::Instant::now();
+    while server.sql("test_0", waits).expect("asked") != "1" {
+        assert!(begun.elapsed() < BOUND && !other.is_finished(), "it was not seen to wait");
+    }
+    waiting.abort();
+    assert!(waiting.await.expect_err("dropped").is_cancelled());
     other.join().expect("no panic");
+    // The lock of the one that is gone would be waited for in vain.
+    write(store.as_ref(), Key::graph(graph(1).id), vec![Write::Graph(graph(1))]).await.expect("written");
+}
+
+/// What a transaction costs: each message is a round trip.
+#[tokio::test]
+async fn a_transaction_is_three_messages_and_a_look_is_one() {
+    let (server, url) = server(&["log_statement=all"]);
+    let store = open(&url).await;
+    let sent = async |transaction: bool| {
+        let before = server.log().len();
+        let key = Key::graph(graph(1).id);
+        if transaction {
+            let writes = vec![
+                Write::Graph(graph(1)),
+                Write::Subscription(Box::new(subscription(1, 1))),
+                Write::Change(Box::new(change(1, 1, 1))),
+                Write::Event(event(1, 1)),
+                Write::Access(Box::new(access(1, Pace::Calm)), 1),
+            ];
+            write(&store, key, writes).await.expect("written");
+        } else {
+            store.read(&key).await.expect("read");
+        }
+        let log = server.log();
+        let said = log[before..].lines().filter_map(|line| line.split_once("LOG:  statement: ")).map(|(_, said)| said);
+        // A new connection's first message begins with a line's end.
+        let said = said.filter(|said| !said.is_empty()).map(|said| said.chars().take(13).collect::<String>());
+        said.collect::<Vec<_>>()
+    };
+    assert_eq!(sent(true).await, ["BEGIN;EXECUTE", "EXECUTE put_g", "COMMIT"]);
+    assert_eq!(sent(false).await, ["EXECUTE pictu"]);
+}
+
+#[tokio::test]
+async fn a_text_that_postgres_cannot_hold_is_refused_and_nothing_is_written() {
+    let (_server, url) = server(&[]);
+    let store = open(&url).await;
+    let name = "a\0'; SELECT 1".to_owned();
+    let nul = Write::Graph(subscription_svc::store::rows::Graph { display_name: name, ..graph(2) });
+    let refused = write(&store, Key::graph(graph(1).id), vec![Write::Graph(graph(1)), nul]).await;
+    assert!(matches!(refused, Err(Fault::Constraint(_))), "{refused:?}");
+    assert_eq!(store.read(&Key::graph(graph(1).id)).await.expect("read").graph, None);
 }
 
 /// Every list finds its rows by an index, whatever it is filtered by.
@@ -240,6 +344,7 @@ async fn no_list_reads_a_whole_table() {
     store.feed_base(&org).await.expect("read");
     store.due(T).await.expect("read");
     let _unreadable = store.read(&Key::graph(graph(7).id)).await;
+    let _unreadable = store.read(&Key::change(change_id(7))).await;
     store.close().await;
     let log = server.log();
     let plans = &log[before..];

@@ -15,13 +15,15 @@ use subscription_core::status::SubscriptionStatus;
 use subscription_svc::store::memory::Memory;
 use subscription_svc::store::postgres::{Migrate, Postgres};
 use subscription_svc::store::rows::{
-    AuditEvent, AuditKind, Graph, Owed, PaymentOutcome, Request, RequestKey, Subgraph, Subscription, TierChange,
+    AuditEvent, AuditKind, Endpoint, Graph, Owed, PaymentOutcome, PaymentRequest, Request, RequestKey, Subgraph,
+    Subscription, TierChange,
 };
 use subscription_svc::store::sqlite::Sqlite;
 use subscription_svc::store::{
     ChangeFilter, Committed, Constraint, FIRST_LEASES, Fault, Feed, Key, Store, SubscriptionFilter, Write,
 };
 use support::rows::*;
+use tiershift_core::UnixMs;
 use tiershift_core::ids::{AuditId, ChangeId, RequestId, UserId};
 use tiershift_postgres::Server;
 
@@ -30,6 +32,8 @@ type Case = fn(Arc<dyn Store>) -> Pin<Box<dyn Future<Output = ()>>>;
 /// The cases, by name.
 const CASES: &[(&str, Case)] = &[
     ("rows come back as they were written", |s| Box::pin(rows_come_back(s))),
+    ("texts of any kind come back", |s| Box::pin(texts_come_back(s))),
+    ("writes follow each other in their order", |s| Box::pin(in_order(s))),
     ("nothing is written without writes", |s| Box::pin(nothing_without_writes(s))),
     ("a refused write writes nothing at all", |s| Box::pin(all_or_nothing(s))),
     ("one live subscription per graph", |s| Box::pin(one_live_subscription(s))),
@@ -164,6 +168,107 @@ async fn rows_come_back(store: Arc<dyn Store>) {
     assert!(nothing.graph.is_none() && nothing.change.is_none() && nothing.access.is_none());
     let nothing = store.read(&Key::change(change_id(9))).await.expect("read");
     assert!(nothing.graph.is_none() && nothing.change.is_none());
+}
+
+async fn texts_come_back(store: Arc<dyn Store>) {
+    began(store.as_ref(), 1).await;
+    let texts = [
+        "it's",
+        "''",
+        "back\\slash",
+        "\\'; DROP TABLE graph; --",
+        "E'\\\\''",
+        "'); COMMIT; BEGIN; --",
+        "$1 ? ?1 :name @name $$ $x$",
+        "one\ntwo\r\n\tthree",
+        "\u{1}\u{7f}\u{feff}",
+        "null",
+        "{\"k\": \"v\"}",
+        "übermäßig 漢字 🦀",
+        "",
+    ];
+    for (n, text) in (1_u64..).zip(texts) {
+        let endpoint = graph(1).endpoint.map(|endpoint| Endpoint { instance_id: text.to_owned(), ..endpoint });
+        let graph = Graph { display_name: text.to_owned(), endpoint, ..graph(1) };
+        let subscription = Subscription { provider_subscription_id: text.to_owned(), ..subscription(1, 1) };
+        let payment = PaymentRequest { reference: text.to_owned(), ..payment(1, texts[0], PaymentOutcome::Taken) };
+        let key = RequestKey {
+            user: UserId::parse("alice").expect("well formed"),
+            id: RequestId::parse(format!("r-{n}")).expect("well formed"),
+        };
+        let request = Request {
+            key: key.clone(),
+            method: text.to_owned(),
+            fingerprint: text.to_owned(),
+            resource: text.to_owned(),
+        };
+        let audit = AuditEvent {
+            id: AuditId::parse(ulid("aud_", n)).expect("well formed"),
+            org: org("org_a"),
+            graph: None,
+            subscription: None,
+            change: Some(change_id(n)),
+            kind: AuditKind::ChangeGated,
+            actor: text.to_owned(),
+            at: T,
+            message: text.to_owned(),
+            detail: BTreeMap::from([(text.to_owned(), text.to_owned())]),
+        };
+        let writes = vec![
+            Write::Graph(graph.clone()),
+            Write::Subscription(Box::new(subscription.clone())),
+            Write::Payment(payment.clone()),
+            Write::Request(request.clone()),
+            Write::Audit(Box::new(audit.clone())),
+        ];
+        write(store.as_ref(), writes).await.expect("written");
+        let loaded = store.read(&Key::graph(graph.id.clone()).with_request(key)).await.expect("read");
+        assert_eq!(loaded.graph, Some(graph), "{text:?}");
+        assert_eq!(loaded.subscription, Some(subscription), "{text:?}");
+        assert_eq!((loaded.payments, loaded.request), (vec![payment], Some(request)), "{text:?}");
+        assert_eq!(store.audit(&change_id(n)).await.expect("read"), [audit], "{text:?}");
+    }
+}
+
+/// Each write of a transaction finds what those before it did; the counters are taken for each event and each record.
+async fn in_order(store: Arc<dyn Store>) {
+    let access = |n, nonce| Write::Access(Box::new(access(n, Pace::Calm)), nonce);
+    let writes = vec![
+        access(1, 7),
+        Write::Graph(graph(1)),
+        Write::Graph(Graph { display_name: "renamed".to_owned(), ..graph(1) }),
+        Write::Subgraph(subgraph(1, "gone")),
+        Write::DeleteSubgraphs(graph(1).id, T),
+        Write::Subgraph(subgraph(1, "stays")),
+        Write::Subscription(Box::new(subscription(1, 1))),
+        Write::Change(Box::new(change(1, 1, 1))),
+        Write::Event(event(1, 1)),
+        Write::Event(event(1, 2)),
+        Write::Graph(graph(2)),
+        owe(1, Effect::Charge, T),
+        owe(1, Effect::CloseGate, T),
+        owe(1, Effect::Charge, T.plus(1)),
+        access(2, 8),
+    ];
+    let committed = write(store.as_ref(), writes).await.expect("written");
+    let feeds: Vec<u64> = committed.published.iter().map(|p| p.feed).collect();
+    assert_eq!(feeds, [1, 2]);
+    assert!(committed.published.iter().all(|p| p.org == org("org_a")));
+    let (revision, records) = committed.access.expect("a revision");
+    assert_eq!((revision.version, revision.nonce), (2, 8));
+    assert_eq!(records.iter().map(|a| (a.graph.clone(), a.record.revision)).collect::<Vec<_>>(), [
+        (graph(1).id, 1),
+        (graph(2).id, 2)
+    ]);
+    let loaded = store.read(&Key::graph(graph(1).id)).await.expect("read");
+    assert_eq!(loaded.graph.map(|g| g.display_name), Some("renamed".to_owned()));
+    assert_eq!(loaded.subgraphs, 1);
+    let owed: Vec<(&str, UnixMs)> = loaded.owed.iter().map(|o| (o.effect.kind(), o.not_before)).collect();
+    assert_eq!(owed, [("close_gate", T), ("charge", T.plus(1))], "one of a kind, and behind the others");
+    assert_eq!(loaded.access.map(|a| a.record.revision), Some(1));
+    let (revision, _, all) = store.access().await.expect("read");
+    assert_eq!((revision.version, revision.nonce, all), (2, 8, records), "as they are stored");
+    assert_eq!(store.feed_base(&org("org_a")).await.expect("read"), 0, "the change begins with its first event");
 }
 
 async fn nothing_without_writes(store: Arc<dyn Store>) {

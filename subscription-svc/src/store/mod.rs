@@ -12,14 +12,12 @@
 //! under the lock, H7); order between graphs; that reads outside of a transaction are the newest, only that they are
 //! of some committed state not older than the last acknowledged write of this process.
 
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
-mod decode;
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
-mod lists;
 pub mod memory;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod rows;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod sql;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 

@@ -1,26 +1,33 @@
 //! The store in PostgreSQL: production.
 //!
 //! A transaction takes an advisory lock of its graph first, also of one that does not exist yet, and runs READ COMMITTED:
-//! what it reads after that nobody else writes. COMMIT waits for the disk, and for the standby where there is a
-//! synchronous one (H9); a transaction is never cancelled, its deadline closes the connection and leaves the outcome
-//! unknown. `read` asks, `write` changes, `sqlstate` says what a refusal means, `schema` keeps the tables, `tenure` sees to
-//! it that one process serves a database.
+//! what it reads after that nobody else writes. It is three messages: BEGIN, the lock and the question for everything of the
+//! graph, which are three statements so that the question's snapshot is taken behind the lock; all of its writes, the counters
+//! last; COMMIT. COMMIT waits for the disk, and for the standby where there is a synchronous one (H9); a transaction is never
+//! cancelled, its deadline closes the connection and leaves the outcome unknown.
+//!
+//! `session` has the statements of transactions and their dialect, `read` the lists, `sqlstate` says what a refusal means,
+//! `schema` keeps the tables, `tenure` sees to it that one process serves a database.
 
 mod read;
 mod schema;
+mod session;
 mod sqlstate;
 pub mod tenure;
-mod write;
 
 pub use schema::{Migrate, SchemaFault};
 
 use super::rows::{Access, AuditEvent, Leases, Revision, Subgraph, Subscription, TierChange};
+use super::sql::batch::Batch;
+use super::sql::held::Held;
+use super::sql::picture;
 use super::{Act, Cause, ChangeFilter, Committed, Due, Fault, Feed, Key, Loaded, Published, Store, SubscriptionFilter};
 use async_trait::async_trait;
+use session::Message;
 use sqlstate::away;
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
-use sqlx::{ConnectOptions as _, Connection as _, PgPool, Row as _};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions, PgRow};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgPool, Row as _};
 use std::str::FromStr as _;
 use std::time::Duration;
 use tiershift_core::UnixMs;
@@ -31,6 +38,9 @@ const CONNECTIONS: u32 = 8;
 
 /// How long a free connection, or a new one, is waited for.
 const CONNECT: Duration = Duration::from_secs(5);
+
+/// A connection that was not used for so long is asked whether it is still there before it is used.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// From BEGIN to the answer of COMMIT. Longer than any lock is waited for; a synchronous standby that is lost is noticed
 /// by this.
@@ -94,40 +104,40 @@ fn options(url: &str) -> Result<PgConnectOptions, OpenFault> {
     Ok(options.application_name("subscription-svc").disable_statement_logging())
 }
 
+/// Connections of which each is asked for this first.
+fn pool(connections: u32, first: String) -> PgPoolOptions {
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(CONNECT)
+        // One that was used just now answered just now: asking it again would be a round trip for each use.
+        .test_before_acquire(false)
+        .before_acquire(|connection, told| {
+            Box::pin(async move {
+                if told.idle_for > FRESH {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
+        .after_connect(move |connection, _| {
+            // Made of statements of ours.
+            let first = sqlx::raw_sql(AssertSqlSafe(first.clone()));
+            Box::pin(async move { first.execute(connection).await.map(|_| ()) })
+        })
+}
+
 impl Postgres {
     /// Connects, checks that what is acknowledged is kept, and brings the schema up to date, or verifies that it is.
     pub async fn open(url: &str, migrate: Migrate) -> Result<Self, OpenFault> {
-        let pool = PgPoolOptions::new()
-            .max_connections(CONNECTIONS)
-            .acquire_timeout(CONNECT)
-            .after_connect(|connection, _| {
-                Box::pin(async move { sqlx::raw_sql(SESSION).execute(connection).await.map(|_| ()) })
-            })
-            .connect_with(options(url)?)
-            .await
-            .map_err(OpenFault::Connect)?;
-        let store = Self { pool };
-        store.check().await?;
-        schema::bring(&store.pool, migrate).await?;
-        Ok(store)
-    }
-
-    async fn check(&self) -> Result<(), OpenFault> {
-        let row = sqlx::query(
-            "SELECT pg_is_in_recovery() AS standby, current_setting('fsync') = 'on' AS fsync,
-                    current_setting('full_page_writes') = 'on' AS full_page_writes",
-        );
-        let row = row.fetch_one(&self.pool).await.map_err(OpenFault::Connect)?;
-        let is = |column: &str| row.try_get::<bool, _>(column).map_err(OpenFault::Connect);
-        if is("standby")? {
-            return Err(OpenFault::Standby);
-        }
-        for setting in ["fsync", "full_page_writes"] {
-            if !is(setting)? {
-                return Err(OpenFault::NotDurable(setting));
-            }
-        }
-        Ok(())
+        let options = options(url)?;
+        let opening = pool(1, SESSION.to_owned()).connect_with(options.clone()).await.map_err(OpenFault::Connect)?;
+        check(&opening).await?;
+        schema::bring(&opening, migrate).await?;
+        opening.close().await;
+        // Statements can be prepared now that their tables are there.
+        let first = format!("{SESSION}{}", *session::PREPARE);
+        let pool = pool(CONNECTIONS, first).connect_with(options).await.map_err(OpenFault::Connect)?;
+        Ok(Self { pool })
     }
 
     /// What a setting is in the sessions of this store.
@@ -141,40 +151,67 @@ impl Postgres {
     }
 }
 
-/// From BEGIN to COMMIT.
-async fn transaction(db: &mut PgConnection, key: &Key, act: Act<'_>) -> Result<Committed, Fault> {
-    let mut transaction = db.begin().await.map_err(away)?;
-    let loaded = read::load(&mut transaction, key, true).await?;
-    let writes = act(&loaded);
-    if writes.is_empty() {
-        transaction.rollback().await.map_err(away)?;
-        return Ok(Committed::default());
+async fn check(pool: &PgPool) -> Result<(), OpenFault> {
+    let row = sqlx::query(
+        "SELECT pg_is_in_recovery() AS standby, current_setting('fsync') = 'on' AS fsync,
+                current_setting('full_page_writes') = 'on' AS full_page_writes",
+    );
+    let row = row.fetch_one(pool).await.map_err(OpenFault::Connect)?;
+    let is = |column: &str| row.try_get::<bool, _>(column).map_err(OpenFault::Connect);
+    if is("standby")? {
+        return Err(OpenFault::Standby);
     }
-    let committed = write::apply(&mut transaction, writes).await?;
-    transaction.commit().await.map_err(sqlstate::commit)?;
-    Ok(committed)
+    for setting in ["fsync", "full_page_writes"] {
+        if !is(setting)? {
+            return Err(OpenFault::NotDurable(setting));
+        }
+    }
+    Ok(())
+}
+
+/// From BEGIN to the last write; None: there is nothing to write.
+async fn work(db: &mut PgConnection, key: &Key, act: Act<'_>) -> Result<Option<Committed>, Fault> {
+    let mut message = Message::default();
+    message.say("BEGIN");
+    message.lock(key)?;
+    message.picture(key)?;
+    let writes = act(&loaded(&message.send(&mut *db).await?, key)?);
+    if writes.is_empty() {
+        return Ok(None);
+    }
+    let batch = Batch::of(writes)?;
+    let mut message = Message::default();
+    for step in &batch.steps {
+        message.execute(step.deed.name(), &step.values)?;
+    }
+    let answers = message.send(db).await?;
+    batch.committed(&answers).map(Some)
+}
+
+/// What the last statement of a message answered with.
+fn loaded(answers: &[Vec<PgRow>], key: &Key) -> Result<Loaded, Fault> {
+    let missing = || Fault::Corrupt("the rows of the counter and of the epoch are not there".to_owned());
+    picture::loaded(answers.last().and_then(|rows| rows.first()).ok_or_else(missing)?, key)
 }
 
 #[async_trait]
 impl Store for Postgres {
     async fn transact(&self, key: &Key, act: Act<'_>) -> Result<Committed, Fault> {
-        let mut connection = self.connection().await?;
-        if let Ok(done) = tokio::time::timeout(TRANSACTION, transaction(&mut connection, key, act)).await {
-            return done;
-        }
-        // Never cancelled: a cancelled wait for the standby would look like success (H9).
-        connection.close_on_drop();
-        Err(Fault::Unknown(Cause::from("a transaction had no answer in time")))
+        let mut held = Held::new(self.connection().await?);
+        let transaction = async {
+            let done = work(held.db(), key, act).await;
+            held.end(done, sqlstate::commit, away).await
+        };
+        // Never cancelled but by its connection's end: a cancelled wait for the standby would look like success (H9).
+        let in_time = tokio::time::timeout(TRANSACTION, transaction).await;
+        in_time.unwrap_or_else(|_| Err(Fault::Unknown(Cause::from("a transaction had no answer in time"))))
     }
 
     async fn read(&self, key: &Key) -> Result<Loaded, Fault> {
-        let mut connection = self.connection().await?;
-        // One snapshot for all of its statements.
-        let mut transaction =
-            connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.map_err(away)?;
-        let loaded = read::load(&mut transaction, key, false).await?;
-        transaction.rollback().await.map_err(away)?;
-        Ok(loaded)
+        // One statement, so one snapshot.
+        let mut message = Message::default();
+        message.picture(key)?;
+        loaded(&message.send(&mut *self.connection().await?).await?, key)
     }
 
     async fn subgraphs(
@@ -249,7 +286,10 @@ impl Store for Postgres {
     }
 
     async fn begin_epoch(&self) -> Result<i64, Fault> {
-        write::begin_epoch(&mut *self.connection().await?).await
+        // One statement, so a transaction of its own.
+        let next = sqlx::query("UPDATE store_epoch SET epoch = epoch + 1 RETURNING epoch");
+        let next = next.fetch_one(&mut *self.connection().await?).await;
+        next.and_then(|row| row.try_get(0)).map_err(|error| Fault::Unknown(Box::new(error)))
     }
 
     async fn close(&self) {

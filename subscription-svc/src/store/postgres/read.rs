@@ -1,11 +1,11 @@
-//! The questions to PostgreSQL. What its rows mean is `decode.rs`; instants are TIMESTAMPTZ, JSON is JSONB.
+//! The questions to PostgreSQL, but for the one that a transaction begins with (`session.rs`). What rows mean is `decode.rs`;
+//! instants are TIMESTAMPTZ, JSON is JSONB.
 
 use super::sqlstate::away;
-use crate::store::decode::{self, Columns, all, id};
-use crate::store::rows::{
-    Access, AuditEvent, Leases, Request, RequestKey, Revision, Subgraph, Subscription, TierChange,
-};
-use crate::store::{ChangeFilter, Due, Fault, Feed, Key, Loaded, Published, Subject, SubscriptionFilter, lists};
+use crate::store::rows::{Access, AuditEvent, Leases, Revision, Subgraph, Subscription, TierChange};
+use crate::store::sql::decode::{self, Columns, all, id};
+use crate::store::sql::lists;
+use crate::store::{ChangeFilter, Due, Fault, Feed, Published, SubscriptionFilter};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use sqlx::Row as _;
@@ -14,88 +14,6 @@ use sqlx::types::Json;
 use tiershift_core::UnixMs;
 use tiershift_core::ids::{AnyGraphId, ChangeId, GraphId, OrgId, SubscriptionId};
 use time::OffsetDateTime;
-
-/// Everything of one graph, under its lock or not.
-pub async fn load(db: &mut PgConnection, key: &Key, locked: bool) -> Result<Loaded, Fault> {
-    let graph_id = match &key.subject {
-        Subject::Graph(graph) => Some(graph.clone()),
-        // A change never goes to another graph.
-        Subject::Change(id) => graph_of(&mut *db, id).await?,
-    };
-    if let (true, Some(graph)) = (locked, &graph_id) {
-        // Also of a graph that does not exist yet. Two that share a hash wait for each other without need.
-        let lock = sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))").bind(graph.as_str());
-        lock.execute(&mut *db).await.map_err(away)?;
-    }
-    let named = match &key.subject {
-        Subject::Change(id) => changes_by_id(&mut *db, std::slice::from_ref(id)).await?.pop(),
-        Subject::Graph(_) => None,
-    };
-    let mut loaded = Loaded {
-        graph: None,
-        subgraphs: 0,
-        subgraph: None,
-        subscription: None,
-        change: named,
-        owed: vec![],
-        payments: vec![],
-        access: None,
-        request: None,
-        leases: leases(&mut *db).await?.1,
-        epoch: epoch(&mut *db).await?,
-    };
-    if let Some(request) = &key.request {
-        loaded.request = self::request(&mut *db, request).await?;
-    }
-    let Some(graph_id) = graph_id else { return Ok(loaded) };
-    let id = graph_id.as_str();
-    let row = sqlx::query("SELECT * FROM graph WHERE graph_id = $1").bind(id).fetch_optional(&mut *db).await;
-    loaded.graph = row.map_err(away)?.map(|row| decode::graph(&row)).transpose()?;
-    let count = sqlx::query("SELECT count(*) FROM subgraph WHERE graph_id = $1 AND deleted IS NULL").bind(id);
-    loaded.subgraphs = count.fetch_one(&mut *db).await.and_then(|row| row.try_get(0)).map_err(away)?;
-    if let Some(wanted) = &key.subgraph {
-        let row = sqlx::query("SELECT * FROM subgraph WHERE subgraph_id = $1").bind(wanted.as_str());
-        loaded.subgraph =
-            row.fetch_optional(&mut *db).await.map_err(away)?.map(|row| decode::subgraph(&row)).transpose()?;
-    }
-    let row =
-        sqlx::query("SELECT * FROM subscription WHERE graph_id = $1 ORDER BY live DESC, subscription_id DESC LIMIT 1")
-            .bind(id);
-    let row = row.fetch_optional(&mut *db).await.map_err(away)?;
-    loaded.subscription = row.map(|row| decode::subscription(&row)).transpose()?;
-    if matches!(key.subject, Subject::Graph(_)) {
-        let row = sqlx::query(
-            "SELECT body FROM tier_change WHERE graph_id = $1 ORDER BY active DESC, change_id DESC LIMIT 1",
-        )
-        .bind(id);
-        let row = row.fetch_optional(&mut *db).await.map_err(away)?;
-        loaded.change = row.map(|row| row.json("body")).transpose()?;
-    }
-    if let Some(change) = &loaded.change {
-        let rows = sqlx::query("SELECT * FROM owed_effect WHERE change_id = $1 ORDER BY id").bind(change.id.as_str());
-        loaded.owed = all(&rows.fetch_all(&mut *db).await.map_err(away)?, decode::owed)?;
-        let rows = sqlx::query("SELECT * FROM payment_request WHERE change_id = $1").bind(change.id.as_str());
-        loaded.payments = all(&rows.fetch_all(&mut *db).await.map_err(away)?, decode::payment)?;
-    }
-    let row = sqlx::query("SELECT * FROM access_record WHERE graph_id = $1").bind(id).fetch_optional(&mut *db).await;
-    loaded.access = row.map_err(away)?.map(|row| decode::access(&row)).transpose()?;
-    Ok(loaded)
-}
-
-async fn graph_of(db: &mut PgConnection, change: &ChangeId) -> Result<Option<GraphId>, Fault> {
-    let row = sqlx::query("SELECT graph_id FROM tier_change WHERE change_id = $1").bind(change.as_str());
-    row.fetch_optional(db).await.map_err(away)?.map(|row| id(&row, "graph_id", GraphId::parse)).transpose()
-}
-
-async fn request(db: &mut PgConnection, key: &RequestKey) -> Result<Option<Request>, Fault> {
-    let row = sqlx::query("SELECT * FROM request WHERE user_id = $1 AND request_id = $2")
-        .bind(key.user.as_str())
-        .bind(key.id.as_str())
-        .fetch_optional(db)
-        .await
-        .map_err(away)?;
-    row.map(|row| decode::request(&row, key)).transpose()
-}
 
 /// Subgraphs that are not deleted.
 pub async fn subgraphs(
@@ -209,10 +127,6 @@ pub async fn feed_base(db: &mut PgConnection, org: &OrgId) -> Result<u64, Fault>
 /// The highest feed number given out.
 pub async fn feed_head(db: &mut PgConnection) -> Result<u64, Fault> {
     sqlx::query("SELECT feed FROM feed_counter").fetch_one(db).await.map_err(away)?.count("feed")
-}
-
-async fn leases(db: &mut PgConnection) -> Result<(Revision, Leases), Fault> {
-    decode::leases(&sqlx::query("SELECT * FROM access_counter").fetch_one(db).await.map_err(away)?)
 }
 
 /// All access records, with the counter locked: a transaction that has taken a version has ended by then, and is seen if

@@ -3,13 +3,15 @@
 //! WAL with `synchronous = FULL`, so that an acknowledged gate is on the disk (H9); both are read back at the start
 //! and pinned by a test. One connection writes, and every writing transaction begins IMMEDIATE: a transaction that
 //! reads first and upgrades later would fail at once while another writes, whatever the busy time-out (H38). The
-//! others read snapshots. `read` turns rows into values, `write` values into rows, `schema` applies the migrations.
+//! others read snapshots. A transaction is three hand-overs to the writer's thread: BEGIN with the question for everything of a
+//! graph, all writes, COMMIT. `transaction` has its statements and their dialect, `read` the lists, `schema` applies the migrations.
 
 mod read;
 mod schema;
-mod write;
+mod transaction;
 
 use super::rows::{Access, AuditEvent, Leases, Revision, Subgraph, Subscription, TierChange};
+use super::sql::held::Held;
 use super::{
     Act, Cause, ChangeFilter, Committed, Constraint, Due, Fault, Feed, Key, Loaded, Published, Store,
     SubscriptionFilter,
@@ -85,9 +87,11 @@ impl Sqlite {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY);
-        let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await.map_err(open)?;
+        // A file does not go away as a server does: a connection is not asked whether it is there before each use.
+        let pool = |connections| SqlitePoolOptions::new().max_connections(connections).test_before_acquire(false);
+        let writer = pool(1).connect_with(options.clone()).await.map_err(open)?;
         schema::migrate(&writer, path).await?;
-        let readers = SqlitePoolOptions::new().max_connections(READERS).connect_with(options).await.map_err(open)?;
+        let readers = pool(READERS).connect_with(options).await.map_err(open)?;
         let store = Self { writer, readers };
         if store.durability().await.map_err(open)? == ("wal".to_owned(), 2) {
             Ok(store)
@@ -134,24 +138,13 @@ fn refused_by(constraint: Constraint) -> impl Fn(sqlx::Error) -> Fault {
 #[async_trait]
 impl Store for Sqlite {
     async fn transact(&self, key: &Key, act: Act<'_>) -> Result<Committed, Fault> {
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(away)?;
-        let loaded = read::load(&mut transaction, key).await?;
-        let writes = act(&loaded);
-        if writes.is_empty() {
-            transaction.rollback().await.map_err(away)?;
-            return Ok(Committed::default());
-        }
-        let committed = write::apply(&mut transaction, writes).await?;
-        transaction.commit().await.map_err(|error| Fault::Unknown(Cause::from(error)))?;
-        Ok(committed)
+        let mut held = Held::new(self.writer.acquire().await.map_err(away)?);
+        let done = transaction::work(held.db(), key, act).await;
+        held.end(done, |error| Fault::Unknown(Cause::from(error)), away).await
     }
 
     async fn read(&self, key: &Key) -> Result<Loaded, Fault> {
-        // One snapshot for all of its statements.
-        let mut transaction = self.readers.begin().await.map_err(away)?;
-        let loaded = read::load(&mut transaction, key).await?;
-        transaction.rollback().await.map_err(away)?;
-        Ok(loaded)
+        transaction::load(&mut *self.reader().await?, key).await
     }
 
     async fn subgraphs(
@@ -226,7 +219,9 @@ impl Store for Sqlite {
 
     async fn begin_epoch(&self) -> Result<i64, Fault> {
         let mut writer = self.writer.acquire().await.map_err(away)?;
-        write::begin_epoch(&mut writer).await
+        // One statement, so a transaction of its own.
+        let next = sqlx::query("UPDATE store_epoch SET epoch = epoch + 1 RETURNING epoch").fetch_one(&mut *writer).await;
+        next.and_then(|row| row.try_get(0)).map_err(|error| Fault::Unknown(Box::new(error)))
     }
 
     async fn close(&self) {

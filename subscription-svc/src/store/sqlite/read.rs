@@ -1,85 +1,16 @@
-//! The questions to SQLite. What its rows mean is `decode.rs`; instants are columns in Unix milliseconds, JSON is text.
+//! The questions to SQLite, but for the one that a transaction begins with (`transaction.rs`). What rows mean is `decode.rs`; instants
+//! are columns in Unix milliseconds, JSON is text.
 
 use super::{Connection, away};
-use crate::store::decode::{self, Columns, all, id};
-use crate::store::rows::{
-    Access, AuditEvent, Leases, Request, RequestKey, Revision, Subgraph, Subscription, TierChange,
-};
-use crate::store::{ChangeFilter, Due, Fault, Feed, Key, Loaded, Published, Subject, SubscriptionFilter, lists};
+use crate::store::rows::{Access, AuditEvent, Leases, Revision, Subgraph, Subscription, TierChange};
+use crate::store::sql::decode::{self, Columns, all, id};
+use crate::store::sql::lists;
+use crate::store::{ChangeFilter, Due, Fault, Feed, Published, SubscriptionFilter};
 use serde::de::DeserializeOwned;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 use tiershift_core::UnixMs;
 use tiershift_core::ids::{AnyGraphId, ChangeId, GraphId, OrgId, SubscriptionId};
-
-/// Everything of one graph.
-pub async fn load(db: &mut Connection, key: &Key) -> Result<Loaded, Fault> {
-    let (graph_id, named) = match &key.subject {
-        Subject::Graph(graph) => (Some(graph.clone()), None),
-        Subject::Change(id) => {
-            let change = changes_by_id(&mut *db, std::slice::from_ref(id)).await?.pop();
-            (change.as_ref().map(|c| c.graph.clone()), change)
-        }
-    };
-    let mut loaded = Loaded {
-        graph: None,
-        subgraphs: 0,
-        subgraph: None,
-        subscription: None,
-        change: named,
-        owed: vec![],
-        payments: vec![],
-        access: None,
-        request: None,
-        leases: leases(&mut *db).await?.1,
-        epoch: epoch(&mut *db).await?,
-    };
-    if let Some(request) = &key.request {
-        loaded.request = self::request(&mut *db, request).await?;
-    }
-    let Some(graph_id) = graph_id else { return Ok(loaded) };
-    let id = graph_id.as_str();
-    let row = sqlx::query("SELECT * FROM graph WHERE graph_id = ?").bind(id).fetch_optional(&mut *db).await;
-    loaded.graph = row.map_err(away)?.map(|row| decode::graph(&row)).transpose()?;
-    let count = sqlx::query("SELECT count(*) FROM subgraph WHERE graph_id = ? AND deleted_ms IS NULL").bind(id);
-    loaded.subgraphs = count.fetch_one(&mut *db).await.and_then(|row| row.try_get(0)).map_err(away)?;
-    if let Some(wanted) = &key.subgraph {
-        let row = sqlx::query("SELECT * FROM subgraph WHERE subgraph_id = ?").bind(wanted.as_str());
-        loaded.subgraph =
-            row.fetch_optional(&mut *db).await.map_err(away)?.map(|row| decode::subgraph(&row)).transpose()?;
-    }
-    let row =
-        sqlx::query("SELECT * FROM subscription WHERE graph_id = ? ORDER BY live DESC, subscription_id DESC LIMIT 1")
-            .bind(id);
-    let row = row.fetch_optional(&mut *db).await.map_err(away)?;
-    loaded.subscription = row.map(|row| decode::subscription(&row)).transpose()?;
-    if matches!(key.subject, Subject::Graph(_)) {
-        let row =
-            sqlx::query("SELECT body FROM tier_change WHERE graph_id = ? ORDER BY active DESC, change_id DESC LIMIT 1")
-                .bind(id);
-        let row = row.fetch_optional(&mut *db).await.map_err(away)?;
-        loaded.change = row.map(|row| row.json("body")).transpose()?;
-    }
-    if let Some(change) = &loaded.change {
-        let rows = sqlx::query("SELECT * FROM owed_effect WHERE change_id = ? ORDER BY id").bind(change.id.as_str());
-        loaded.owed = all(&rows.fetch_all(&mut *db).await.map_err(away)?, decode::owed)?;
-        let rows = sqlx::query("SELECT * FROM payment_request WHERE change_id = ?").bind(change.id.as_str());
-        loaded.payments = all(&rows.fetch_all(&mut *db).await.map_err(away)?, decode::payment)?;
-    }
-    let row = sqlx::query("SELECT * FROM access_record WHERE graph_id = ?").bind(id).fetch_optional(&mut *db).await;
-    loaded.access = row.map_err(away)?.map(|row| decode::access(&row)).transpose()?;
-    Ok(loaded)
-}
-
-async fn request(db: &mut Connection, key: &RequestKey) -> Result<Option<Request>, Fault> {
-    let row = sqlx::query("SELECT * FROM request WHERE user_id = ? AND request_id = ?")
-        .bind(key.user.as_str())
-        .bind(key.id.as_str())
-        .fetch_optional(db)
-        .await
-        .map_err(away)?;
-    row.map(|row| decode::request(&row, key)).transpose()
-}
 
 /// Subgraphs that are not deleted.
 pub async fn subgraphs(
@@ -196,13 +127,10 @@ pub async fn feed_head(db: &mut Connection) -> Result<u64, Fault> {
     sqlx::query("SELECT feed FROM feed_counter").fetch_one(db).await.map_err(away)?.count("feed")
 }
 
-async fn leases(db: &mut Connection) -> Result<(Revision, Leases), Fault> {
-    decode::leases(&sqlx::query("SELECT * FROM access_counter").fetch_one(db).await.map_err(away)?)
-}
-
 /// All access records, in the snapshot of the caller's transaction.
 pub async fn access(db: &mut Connection) -> Result<(Revision, Leases, Vec<Access>), Fault> {
-    let (revision, leases) = leases(&mut *db).await?;
+    let counter = sqlx::query("SELECT * FROM access_counter").fetch_one(&mut *db).await.map_err(away)?;
+    let (revision, leases) = decode::leases(&counter)?;
     let rows = sqlx::query("SELECT * FROM access_record ORDER BY graph_id");
     Ok((revision, leases, all(&rows.fetch_all(&mut *db).await.map_err(away)?, decode::access)?))
 }

@@ -1,13 +1,13 @@
 //! From rows to values, for every SQL adapter: one function a table, over the few types that columns have. What cannot
 //! be read as what it should be is [`Fault::Corrupt`], never a default.
 //!
-//! How a type is kept is an adapter's, by [`Columns`]; from values to rows each has its own statements.
+//! How a type is kept is an adapter's, by [`Columns`]; from values to rows is `encode.rs`.
 
-use super::rows::{
+use crate::store::rows::{
     Access, AuditEvent, AuditKind, Graph, Interval, Leases, Owed, PaymentKind, PaymentOutcome, PaymentRequest, Request,
     RequestKey, Revision, Subgraph, Subscription,
 };
-use super::{Fault, Published};
+use crate::store::{Fault, Published};
 use serde::de::DeserializeOwned;
 use subscription_core::status::{GraphState, SubscriptionStatus};
 use tiershift_core::UnixMs;

@@ -1,7 +1,7 @@
 //! The statements of filtered lists, for every SQL adapter: only the filters that are given are in them, so that each
 //! finds its index. A parameter that may be NULL would hide that from the planner.
 
-use super::{ChangeFilter, SubscriptionFilter};
+use crate::store::{ChangeFilter, SubscriptionFilter};
 use sqlx::{Database, Encode, QueryBuilder, Type};
 use subscription_core::change::State;
 use subscription_core::status::SubscriptionStatus;
