@@ -256,10 +256,10 @@ async fn in_order(store: Arc<dyn Store>) {
     assert!(committed.published.iter().all(|p| p.org == org("org_a")));
     let (revision, records) = committed.access.expect("a revision");
     assert_eq!((revision.version, revision.nonce), (2, 8));
-    assert_eq!(records.iter().map(|a| (a.graph.clone(), a.record.revision)).collect::<Vec<_>>(), [
-        (graph(1).id, 1),
-        (graph(2).id, 2)
-    ]);
+    assert_eq!(
+        records.iter().map(|a| (a.graph.clone(), a.record.revision)).collect::<Vec<_>>(),
+        [(graph(1).id, 1), (graph(2).id, 2)]
+    );
     let loaded = store.read(&Key::graph(graph(1).id)).await.expect("read");
     assert_eq!(loaded.graph.map(|g| g.display_name), Some("renamed".to_owned()));
     assert_eq!(loaded.subgraphs, 1);

@@ -29,8 +29,7 @@ const OWED: [Column; 5] = [
 ];
 
 /// Of `access_record`, what is read.
-const ACCESS: [Column; 3] =
-    [column("graph_id", Kind::Text), column("org_id", Kind::Text), column("body", Kind::Json)];
+const ACCESS: [Column; 3] = [column("graph_id", Kind::Text), column("org_id", Kind::Text), column("body", Kind::Json)];
 
 /// The question about a graph, with the change that runs, or else the newest.
 pub fn of_graph(dialect: &Dialect) -> String {

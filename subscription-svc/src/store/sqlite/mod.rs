@@ -220,7 +220,8 @@ impl Store for Sqlite {
     async fn begin_epoch(&self) -> Result<i64, Fault> {
         let mut writer = self.writer.acquire().await.map_err(away)?;
         // One statement, so a transaction of its own.
-        let next = sqlx::query("UPDATE store_epoch SET epoch = epoch + 1 RETURNING epoch").fetch_one(&mut *writer).await;
+        let next =
+            sqlx::query("UPDATE store_epoch SET epoch = epoch + 1 RETURNING epoch").fetch_one(&mut *writer).await;
         next.and_then(|row| row.try_get(0)).map_err(|error| Fault::Unknown(Box::new(error)))
     }
 
