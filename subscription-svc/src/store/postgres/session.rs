@@ -68,7 +68,8 @@ pub static PREPARE: LazyLock<String> = LazyLock::new(|| {
     ];
     // Each is one statement in this dialect.
     all.extend(Deed::ALL.iter().map(|deed| (deed.name(), deed.statements(&DIALECT).join(";"))));
-    all.iter().map(|(name, sql)| format!("PREPARE {name} AS {sql};")).collect()
+    let all: Vec<String> = all.iter().map(|(name, sql)| format!("PREPARE {name} AS {sql};")).collect();
+    all.concat()
 });
 
 /// Statements that go in one message.

@@ -44,13 +44,13 @@ impl Dialect {
         };
         let parameters: Vec<String> = (1..=table.columns.len()).map(|n| format!("${n}")).collect();
         let (all, parameters) = (names(None).join(", "), parameters.join(", "));
-        let mut sql = format!("INSERT INTO {} ({all}) VALUES ({parameters})", table.name);
+        let insert = format!("INSERT INTO {} ({all}) VALUES ({parameters})", table.name);
         let set: Vec<String> = names(Some(Role::Set)).iter().map(|name| format!("{name} = excluded.{name}")).collect();
-        if !set.is_empty() {
-            let key = names(Some(Role::Key)).join(", ");
-            sql.push_str(&format!(" ON CONFLICT ({key}) DO UPDATE SET {}", set.join(", ")));
+        if set.is_empty() {
+            return insert;
         }
-        sql
+        let key = names(Some(Role::Key)).join(", ");
+        format!("{insert} ON CONFLICT ({key}) DO UPDATE SET {}", set.join(", "))
     }
 
     /// A row as a JSON object.
