@@ -33,8 +33,11 @@ use std::time::Duration;
 use tiershift_core::UnixMs;
 use tiershift_core::ids::{AnyGraphId, ChangeId, GraphId, OrgId, SubscriptionId};
 
-/// Connections. One writes at a time (`commit.rs`); the others read lists and streams.
-const CONNECTIONS: u32 = 8;
+/// Connections of transactions and of looks at one graph. One writes at a time (`commit.rs`).
+const WORKING: u32 = 8;
+
+/// Connections of lists and streams.
+const LISTING: u32 = 4;
 
 /// How long a free connection, or a new one, is waited for.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -89,7 +92,10 @@ pub struct Lost(#[source] pub Cause);
 /// The store.
 #[derive(Debug)]
 pub struct Postgres {
-    pool: PgPool,
+    /// Its sessions have the statements of transactions.
+    working: PgPool,
+    /// Its sessions plan each list by what it is filtered by.
+    listing: PgPool,
 }
 
 /// Checks an address, and says where it leads without its secrets.
@@ -130,24 +136,24 @@ impl Postgres {
     /// Connects, checks that what is acknowledged is kept, and brings the schema up to date, or verifies that it is.
     pub async fn open(url: &str, migrate: Migrate) -> Result<Self, OpenFault> {
         let options = options(url)?;
-        let opening = pool(1, SESSION.to_owned()).connect_with(options.clone()).await.map_err(OpenFault::Connect)?;
-        check(&opening).await?;
-        schema::bring(&opening, migrate).await?;
-        opening.close().await;
+        let listing =
+            pool(LISTING, SESSION.to_owned()).connect_with(options.clone()).await.map_err(OpenFault::Connect)?;
+        check(&listing).await?;
+        schema::bring(&listing, migrate).await?;
         // Statements can be prepared now that their tables are there.
         let first = format!("{SESSION}{}", *session::PREPARE);
-        let pool = pool(CONNECTIONS, first).connect_with(options).await.map_err(OpenFault::Connect)?;
-        Ok(Self { pool })
+        let working = pool(WORKING, first).connect_with(options).await.map_err(OpenFault::Connect)?;
+        Ok(Self { working, listing })
     }
 
-    /// What a setting is in the sessions of this store.
+    /// What a setting is in the sessions of transactions.
     pub async fn setting(&self, name: &str) -> Result<String, Fault> {
-        let row = sqlx::query("SELECT current_setting($1)").bind(name).fetch_one(&self.pool).await;
+        let row = sqlx::query("SELECT current_setting($1)").bind(name).fetch_one(&self.working).await;
         row.and_then(|row| row.try_get(0)).map_err(away)
     }
 
     async fn connection(&self) -> Result<PoolConnection<sqlx::Postgres>, Fault> {
-        self.pool.acquire().await.map_err(away)
+        self.listing.acquire().await.map_err(away)
     }
 }
 
@@ -197,7 +203,7 @@ fn loaded(answers: &[Vec<PgRow>], key: &Key) -> Result<Loaded, Fault> {
 #[async_trait]
 impl Store for Postgres {
     async fn transact(&self, key: &Key, act: Act<'_>) -> Result<Committed, Fault> {
-        let mut held = Held::new(self.connection().await?);
+        let mut held = Held::new(self.working.acquire().await.map_err(away)?);
         let transaction = async {
             let done = work(held.db(), key, act).await;
             held.end(done, sqlstate::commit, away).await
@@ -211,7 +217,8 @@ impl Store for Postgres {
         // One statement, so one snapshot.
         let mut message = Message::default();
         message.picture(key)?;
-        loaded(&message.send(&mut *self.connection().await?).await?, key)
+        let mut session = self.working.acquire().await.map_err(away)?;
+        loaded(&message.send(&mut session).await?, key)
     }
 
     async fn subgraphs(
@@ -293,6 +300,7 @@ impl Store for Postgres {
     }
 
     async fn close(&self) {
-        self.pool.close().await;
+        self.working.close().await;
+        self.listing.close().await;
     }
 }
