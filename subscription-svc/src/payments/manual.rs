@@ -4,10 +4,9 @@
 
 use super::book::{Book, Entry};
 use super::{Answer, Body, Payments, Reading};
-use crate::store::rows::{PaymentKind, PaymentRequest};
+use crate::store::rows::PaymentRequest;
 use async_trait::async_trait;
 use std::sync::Arc;
-use tiershift_core::ids::ChangeId;
 
 /// Invoice lines.
 #[derive(Debug)]
@@ -40,8 +39,8 @@ impl Payments for Manual {
         }
     }
 
-    async fn read(&self, change: &ChangeId, kind: PaymentKind) -> Reading {
-        let key = format!("{change}/{}", kind.as_str());
+    async fn read(&self, request: &PaymentRequest) -> Reading {
+        let key = request.key();
         match self.book.get(&key) {
             Some(_) => Reading::Done { reference: format!("line:{key}") },
             None => Reading::Nothing,

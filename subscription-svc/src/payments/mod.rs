@@ -2,21 +2,23 @@
 //!
 //! A request is bytes under a key, stored before the first send (H21, H23). An answer is done, refused or *unknown*;
 //! `policy` decides what to do about unknown. Adapters: `sim` (declines and lost answers at will, a ledger of its
-//! own), `manual` (invoice lines for people).
+//! own), `manual` (invoice lines for people), `stripe`. Some providers keep subscriptions of their own: those are
+//! previewed, fetched, canceled and resumed too; where ours is the only one, the defaults say so.
 
 pub mod book;
 pub mod manual;
 pub mod policy;
 pub mod sim;
 
-use crate::store::rows::{PaymentKind, PaymentRequest, Subscription, TierChange};
+use crate::store::rows::{Interval, PaymentKind, PaymentRequest, Subscription, TierChange};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use tiershift_core::Reason;
-use tiershift_core::ids::ChangeId;
+use subscription_core::proration::Quote;
+use tiershift_core::ids::TierName;
+use tiershift_core::{Reason, UnixMs};
 
-/// What a provider is asked to do, as it is stored and sent. Field order is the byte order.
+/// What an embedded provider is asked to do, as it is stored and sent. Field order is the byte order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Body {
     /// Which of the change's requests.
@@ -98,15 +100,141 @@ pub enum Reading {
     Unknown,
 }
 
+/// Why there are no bytes to store and send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unprepared {
+    /// The provider would not do it, or not as it was accepted: nothing was asked for yet.
+    Refused {
+        /// `PriceChanged`, `PaymentDeclined` or `PaymentNotImmediate`.
+        reason: Reason,
+    },
+    /// No answer to what must be known first; to be tried again.
+    Unknown,
+}
+
+/// What the provider itself would take now for a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Previewed {
+    /// The quote.
+    Same,
+    /// Something else.
+    Differs {
+        /// In cents; negative would be given back.
+        due_cents: i64,
+    },
+    /// No answer.
+    Unknown,
+}
+
+/// What the provider has in its books for a subscription, now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fetched {
+    /// The provider keeps no subscriptions: our row is all there is.
+    NotKept,
+    /// This.
+    Snapshot(Box<Snapshot>),
+    /// It has no subscription of this name.
+    Gone,
+    /// No answer, or one that cannot be read.
+    Unknown,
+}
+
+/// A subscription as the provider has it at one instant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its billing state there.
+    pub status: Billing,
+    /// When the paid period began.
+    pub period_start: UnixMs,
+    /// When it ends.
+    pub period_end: UnixMs,
+    /// When it will end, if an end is set.
+    pub cancel_at: Option<UnixMs>,
+    /// When its end was asked for.
+    pub canceled_at: Option<UnixMs>,
+    /// When it ended.
+    pub ended_at: Option<UnixMs>,
+    /// The price of one interval, in cents.
+    pub price_cents: i64,
+    /// ISO 4217, upper case.
+    pub currency: String,
+    /// How often it is due; none if it is neither each month nor each year.
+    pub interval: Option<Interval>,
+    /// Its newest invoice, if it has one.
+    pub latest_invoice: Option<InvoiceState>,
+}
+
+/// A subscription's billing state at a provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Billing {
+    /// The first payment is outstanding.
+    Incomplete,
+    /// Nothing is due yet.
+    Trialing,
+    /// Paid.
+    Active,
+    /// A payment is overdue and is being asked for.
+    PastDue,
+    /// Payment was given up; it goes on existing.
+    Unpaid,
+    /// Paused.
+    Paused,
+    /// It has ended, or never began.
+    Ended,
+}
+
+/// What became of an invoice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InvoiceState {
+    /// Paid, or nothing was due.
+    Paid,
+    /// It can still be paid.
+    Open,
+    /// Void, or given up.
+    Closed,
+}
+
 /// A payment provider.
 #[async_trait]
 pub trait Payments: Send + Sync {
-    /// Its name in rows: `sim`, `manual`.
+    /// Its name in rows: `sim`, `manual`, `stripe`.
     fn name(&self) -> &'static str;
+
+    /// The exact bytes of a change's request. They are stored before [`Payments::post`] sends them, so that a repeat is
+    /// the same request (H21 d). Takes no money; may read the provider, and may make there what is used by nobody yet.
+    async fn prepare(
+        &self,
+        kind: PaymentKind,
+        change: &TierChange,
+        subscription: &Subscription,
+    ) -> Result<String, Unprepared> {
+        // Plain values always have a JSON form.
+        Ok(serde_json::to_string(&Body::of(kind, change, subscription)).unwrap_or_default())
+    }
 
     /// Sends the stored bytes under the stored key.
     async fn post(&self, request: &PaymentRequest) -> Answer;
 
-    /// Reads what became of a change's request, by the metadata that it carried.
-    async fn read(&self, change: &ChangeId, kind: PaymentKind) -> Reading;
+    /// Reads what became of a request, by the metadata that it carried.
+    async fn read(&self, request: &PaymentRequest) -> Reading;
+
+    /// Whether the provider would take what was quoted.
+    async fn preview(&self, _quote: &Quote, _subscription: &Subscription, _target: &TierName) -> Previewed {
+        Previewed::Same
+    }
+
+    /// Ends the provider's subscription, now or with its paid period. No money goes back.
+    async fn cancel(&self, _provider_subscription: &str, _at_period_end: bool, _key: &str) -> Answer {
+        Answer::Done { reference: String::new() }
+    }
+
+    /// Takes back an end that has not come yet.
+    async fn resume(&self, _provider_subscription: &str, _key: &str) -> Answer {
+        Answer::Done { reference: String::new() }
+    }
+
+    /// Reads the provider's subscription.
+    async fn fetch(&self, _provider_subscription: &str) -> Fetched {
+        Fetched::NotKept
+    }
 }

@@ -51,7 +51,7 @@ pub async fn resolve(payments: &dyn Payments, request: &PaymentRequest, now: Uni
 }
 
 async fn by_reading(payments: &dyn Payments, request: &PaymentRequest, reason: Reason, poisoned: bool) -> Known {
-    match payments.read(&request.change, request.kind).await {
+    match payments.read(request).await {
         Reading::Done { reference } => Known::Taken { reference },
         Reading::Nothing => Known::Refused { reason },
         Reading::Open | Reading::Unknown => Known::Unknown { poisoned },
@@ -84,7 +84,7 @@ mod tests {
             self.answer.clone()
         }
 
-        async fn read(&self, _: &ChangeId, _: PaymentKind) -> Reading {
+        async fn read(&self, _: &PaymentRequest) -> Reading {
             self.reading.clone()
         }
     }

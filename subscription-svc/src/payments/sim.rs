@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use tiershift_core::Reason;
-use tiershift_core::ids::{ChangeId, OrgId};
+use tiershift_core::ids::OrgId;
 
 /// How a customer's payments go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -137,8 +137,8 @@ impl Payments for Sim {
         }
     }
 
-    async fn read(&self, change: &ChangeId, kind: PaymentKind) -> Reading {
-        let key = format!("{change}/{}", kind.as_str());
+    async fn read(&self, request: &PaymentRequest) -> Reading {
+        let key = request.key();
         match self.book.get(&key) {
             Some(_) => Reading::Done { reference: reference(&key) },
             None => Reading::Nothing,

@@ -50,9 +50,10 @@ pub struct IndexShape {
 impl IndexShape {
     /// Whether it shows an attribute.
     pub fn shows(&self, attribute: &str) -> bool {
-        let mut keys = [Some(self.table.hash_key()), self.table.range_key(), Some(self.hash.0), self.range.map(|r| r.0)]
-            .into_iter()
-            .flatten();
+        let mut keys =
+            [Some(self.table.hash_key()), self.table.range_key(), Some(self.hash.0), self.range.map(|r| r.0)]
+                .into_iter()
+                .flatten();
         self.shows.is_none_or(|names| names.contains(&attribute)) || keys.any(|key| key == attribute)
     }
 }
