@@ -1,12 +1,13 @@
 //! Puts the service together: the only place that names ports and adapters.
 
-use crate::config::{Config, Database, Provider};
+use crate::config::{self, Config, Database};
 use crate::grpc::Api;
 use crate::migrations::grpc::{VolumeService, caller};
 use crate::payments::Payments;
 use crate::payments::book::{self, Book};
 use crate::payments::manual::Manual;
 use crate::payments::sim::Sim;
+use crate::payments::stripe::Stripe;
 use crate::saga;
 use crate::service::Service;
 use crate::store::postgres::Postgres;
@@ -40,6 +41,9 @@ pub enum Fault {
     /// The book of payments.
     #[error(transparent)]
     Book(#[from] book::Fault),
+    /// The host has no certificates to check Stripe's with.
+    #[error("this machine has no root certificates to check Stripe's with; install them (ca-certificates)")]
+    Certificates(#[source] std::io::Error),
     /// volume-svc's address.
     #[error(transparent)]
     VolumeUrl(#[from] client::BadUrl),
@@ -62,10 +66,13 @@ impl App {
     pub async fn start(config: Config) -> Result<Self, Fault> {
         let clock: Arc<dyn Clock> = Arc::new(config.clock);
         let (store, tenure) = open(&config.database).await?;
-        let book = Arc::new(Book::open(&config.payments_book)?);
+        let book = || Book::open(&config.payments_book).map(Arc::new);
         let payments: Arc<dyn Payments> = match config.payments {
-            Provider::Sim => Arc::new(Sim::new(book, config.behaviours)),
-            Provider::Manual => Arc::new(Manual::new(book)),
+            config::Payments::Sim(behaviours) => Arc::new(Sim::new(book()?, behaviours)),
+            config::Payments::Manual => Arc::new(Manual::new(book()?)),
+            config::Payments::Stripe(stripe) => {
+                Arc::new(Stripe::connect(&stripe.url, stripe.key).map_err(Fault::Certificates)?)
+            }
         };
         let channel = client::channel_as(&config.volume_url, &caller())?;
         let migrations = Arc::new(VolumeService::new(channel, Arc::clone(&clock)));

@@ -2,6 +2,7 @@
 
 use crate::hold::{Hold, INSTANTS};
 use crate::payments::sim::Behaviour;
+use crate::payments::stripe::options as stripe;
 use crate::service::Rollout;
 use crate::store::postgres::{self, Migrate};
 use crate::store::sqlite;
@@ -47,6 +48,10 @@ pub struct Options {
     #[arg(long, value_name = "ORG=BEHAVIOUR", env = "TIERSHIFT_SIM_PAYMENTS", value_delimiter = ',')]
     pub sim_payments: Vec<String>,
 
+    /// Stripe
+    #[command(flatten)]
+    pub stripe: stripe::Options,
+
     /// For whom tier changes are on: `all`, `off`, or organisations with commas between
     #[arg(long, default_value = "all", env = "TIERSHIFT_TIER_CHANGES")]
     pub tier_changes: String,
@@ -83,6 +88,19 @@ pub enum Provider {
     Sim,
     /// Invoice lines for people.
     Manual,
+    /// Stripe.
+    Stripe,
+}
+
+/// A payment provider and what it needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payments {
+    /// A simulator: how its customers' payments go.
+    Sim(BTreeMap<OrgId, Behaviour>),
+    /// Invoice lines for people.
+    Manual,
+    /// Stripe.
+    Stripe(stripe::Config),
 }
 
 /// Where everything is kept.
@@ -140,11 +158,9 @@ pub struct Config {
     /// volume-svc.
     pub volume_url: String,
     /// The payment provider.
-    pub payments: Provider,
-    /// Its book.
+    pub payments: Payments,
+    /// The book of an embedded one.
     pub payments_book: PathBuf,
-    /// How simulated payments go.
-    pub behaviours: BTreeMap<OrgId, Behaviour>,
     /// For whom tier changes are on.
     pub rollout: Rollout,
     /// For logs.
@@ -178,7 +194,7 @@ impl Options {
             faults
                 .push(format!("--volume-url: `{}` must be an address such as http://127.0.0.1:7102", self.volume_url));
         }
-        let behaviours = behaviours(&self.sim_payments, self.payments, &mut faults);
+        let payments = self.payments(&mut faults);
         let rollout = rollout(&self.tier_changes, &mut faults);
         let clock = clock(self.clock_file.as_deref(), &mut faults);
         let hold = hold(self.hold.as_deref(), self.dev, &mut faults);
@@ -187,14 +203,13 @@ impl Options {
         if !(1..=32).contains(&environment.len()) || !environment.bytes().all(word) {
             faults.push("--environment: must be 1 to 32 letters, digits, `-` or `_`".to_owned());
         }
-        match (listen, database, clock, hold) {
-            (Ok(listen), Ok(database), Some(clock), Some(hold)) if faults.is_empty() => Ok(Config {
+        match (listen, database, payments, clock, hold) {
+            (Ok(listen), Ok(database), Some(payments), Some(clock), Some(hold)) if faults.is_empty() => Ok(Config {
                 listen,
                 payments_book: self.payments_book.unwrap_or_else(|| beside(&database)),
                 database,
                 volume_url: self.volume_url,
-                payments: self.payments,
-                behaviours,
+                payments,
                 rollout,
                 environment: self.environment,
                 cors_origins: self.cors_origin,
@@ -203,6 +218,20 @@ impl Options {
                 hold,
             }),
             _ => Err(Faults(faults)),
+        }
+    }
+
+    fn payments(&self, faults: &mut Vec<String>) -> Option<Payments> {
+        let behaviours = behaviours(&self.sim_payments, self.payments, faults);
+        if self.stripe.stripe_key_file.is_some() && self.payments != Provider::Stripe {
+            faults.push("--stripe-key-file: needs --payments stripe".to_owned());
+        }
+        match self.payments {
+            Provider::Sim => Some(Payments::Sim(behaviours)),
+            Provider::Manual => Some(Payments::Manual),
+            Provider::Stripe => {
+                self.stripe.check(std::env::var(stripe::KEY_VARIABLE).ok(), faults).map(Payments::Stripe)
+            }
         }
     }
 }
@@ -305,6 +334,7 @@ mod tests {
             "--database=mysql://x",
             "--volume-url=https://x",
             "--sim-payments=org_a=decline,nonsense",
+            "--stripe-key-file=/no/such/file",
             "--tier-changes=org_a,b",
             "--clock-file=/no/such/file",
             "--hold=gating.nonsense",
@@ -317,6 +347,7 @@ mod tests {
             "--volume-url",
             "--sim-payments",
             "--sim-payments",
+            "--stripe-key-file",
             "--tier-changes",
             "--clock-file",
             "--hold",
@@ -325,6 +356,22 @@ mod tests {
         ];
         let found: Vec<&str> = faults.iter().filter_map(|f| f.split(':').next()).collect();
         assert_eq!(found, flags, "{faults:?}");
+    }
+
+    #[test]
+    fn stripe_needs_its_key_and_an_address_that_keeps_it() {
+        let bad = ["--payments=stripe", "--stripe-url=http://example.com", "--stripe-key-file=/no/such/file"];
+        let Faults(faults) = options(&bad).check().expect_err("bad");
+        let found: Vec<&str> = faults.iter().filter_map(|f| f.split(':').next()).collect();
+        assert_eq!(found, ["--stripe-url", "--stripe-key-file"], "{faults:?}");
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("key");
+        std::fs::write(&file, "sk_test_hunter2\n").expect("written");
+        let key = format!("--stripe-key-file={}", file.display());
+        let config = options(&["--payments=stripe", &key]).check().expect("good");
+        let Payments::Stripe(stripe) = &config.payments else { panic!("{config:?}") };
+        assert_eq!(stripe.url, "https://api.stripe.com");
+        assert!(!format!("{config:?}").contains("hunter2"));
     }
 
     #[test]

@@ -5,10 +5,10 @@
 //! `access` answers checks from memory, `grpc` is the border. Only `app` names ports and adapters.
 
 pub mod access;
-#[cfg(all(feature = "sqlite", feature = "postgres"))]
+#[cfg(all(feature = "sqlite", feature = "postgres", feature = "stripe"))]
 pub mod app;
 pub mod commit;
-#[cfg(all(feature = "sqlite", feature = "postgres"))]
+#[cfg(all(feature = "sqlite", feature = "postgres", feature = "stripe"))]
 pub mod config;
 mod digest;
 pub mod grpc;

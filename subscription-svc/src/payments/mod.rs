@@ -9,6 +9,8 @@ pub mod book;
 pub mod manual;
 pub mod policy;
 pub mod sim;
+#[cfg(feature = "stripe")]
+pub mod stripe;
 
 use crate::store::rows::{Interval, PaymentKind, PaymentRequest, Subscription, TierChange};
 use async_trait::async_trait;

@@ -6,11 +6,11 @@
 use super::deliver::put_off;
 use super::turn::{definite, payment_of};
 use super::{Fault, delivered};
-use crate::payments::Body;
+use crate::payments::Unprepared;
 use crate::payments::policy::{Known, resolve};
 use crate::service::Service;
 use crate::store::Loaded;
-use crate::store::rows::{Owed, PaymentKind, PaymentOutcome, PaymentRequest, TierChange};
+use crate::store::rows::{Owed, PaymentKind, PaymentOutcome, PaymentRequest, Subscription, TierChange};
 use crate::usecase::facts::{price_changed, terms};
 use subscription_core::change::{Back, Event, Refusal};
 use tiershift_core::mutant::{self, Mutant};
@@ -28,7 +28,7 @@ pub async fn charge(service: &Service, owed: &Owed, loaded: &Loaded) -> Result<(
     let change = loaded.change.as_ref().ok_or(Fault::Gone)?;
     let request = match payment_of(loaded, PaymentKind::Forward) {
         Some(stored) => stored.clone(),
-        None => match prepare(service, owed, change).await? {
+        None => match prepare(service, owed, loaded, change).await? {
             Some(request) => request,
             None => return Ok(()),
         },
@@ -60,9 +60,28 @@ pub async fn charge(service: &Service, owed: &Owed, loaded: &Loaded) -> Result<(
     Ok(())
 }
 
-/// Checks everything again and stores the bytes, in one transaction. None: it must not be sent (now, or ever).
-async fn prepare(service: &Service, owed: &Owed, change: &TierChange) -> Result<Option<PaymentRequest>, Fault> {
+/// Prepares the bytes, then checks everything again and stores them, in one transaction. None: it must not be sent
+/// (now, or ever).
+async fn prepare(
+    service: &Service,
+    owed: &Owed,
+    loaded: &Loaded,
+    change: &TierChange,
+) -> Result<Option<PaymentRequest>, Fault> {
     let Some(gate_id) = change.machine.gate_id else { return Err(Fault::Refused(Refusal::Unwanted)) };
+    let Some(prepared_for) = &loaded.subscription else { return Err(Fault::Refused(Refusal::Unwanted)) };
+    // The provider is asked outside of the transaction, and before the look at the gate: it may take seconds.
+    let bytes = match service.payments.prepare(PaymentKind::Forward, change, prepared_for).await {
+        Ok(bytes) => bytes,
+        Err(Unprepared::Refused { reason }) => {
+            refused(service, owed, change, &Event::ChargeWithheld { reason }).await?;
+            return Ok(None);
+        }
+        Err(Unprepared::Unknown) => {
+            unprepared(service, owed).await?;
+            return Ok(None);
+        }
+    };
     match service.migrations.get(&change.id).await {
         Ok(view) if view.waits_at(gate_id, GATE_LEFT_MS) => {}
         // History, not the head (H22): the follower is about to tell.
@@ -90,14 +109,57 @@ async fn prepare(service: &Service, owed: &Owed, change: &TierChange) -> Result<
         if let Some(reason) = report.first_reason() {
             turn.violations(report.violations);
             delivered(turn, owed, &Event::ChargeWithheld { reason })?;
-            return Ok(None);
+            return Ok(Checked::Withheld);
         }
-        let body = Body::of(PaymentKind::Forward, &turn.change, subscription);
-        let request = stored_request(&turn.change, PaymentKind::Forward, &body, now);
+        if !same_at_provider(subscription, prepared_for) {
+            return Ok(Checked::Stale);
+        }
+        let request = stored_request(&turn.change, PaymentKind::Forward, bytes, now);
         turn.payment(request.clone());
-        Ok(Some(request))
+        Ok(Checked::Stored(Box::new(request)))
     });
-    Ok(prepared.await?.1)
+    match prepared.await?.1 {
+        Checked::Withheld => Ok(None),
+        Checked::Stale => {
+            service.later(owed, service.now().plus(LOOK_MS), owed.attempts).await?;
+            Ok(None)
+        }
+        Checked::Stored(request) => Ok(Some(*request)),
+    }
+}
+
+/// What the transaction before the first send found.
+enum Checked {
+    /// A fault that ends the change.
+    Withheld,
+    /// The bytes are for a subscription of another name.
+    Stale,
+    /// Nothing; the request is stored.
+    Stored(Box<PaymentRequest>),
+}
+
+/// Whether what was prepared for one is for the other too.
+fn same_at_provider(a: &Subscription, b: &Subscription) -> bool {
+    a.id == b.id && a.provider_subscription_id == b.provider_subscription_id && a.interval == b.interval
+}
+
+/// The provider would not do it: nothing was sent, and nothing is.
+async fn refused(service: &Service, owed: &Owed, change: &TierChange, event: &Event) -> Result<(), Fault> {
+    let told = service.turn(&change.id, |turn, _| {
+        if !turn.change.machine.wants(&owed.effect) {
+            return Err(Refusal::Unwanted);
+        }
+        delivered(turn, owed, event)
+    });
+    told.await.map(|_| ())
+}
+
+/// The provider does not say what must be known before anything is stored: again later.
+async fn unprepared(service: &Service, owed: &Owed) -> Result<(), Fault> {
+    tracing::info!(change = %owed.change, effect = owed.effect.kind(), attempts = owed.attempts,
+        "the provider does not answer; trying again");
+    let at = service.next_try(owed.attempts);
+    service.later(owed, at, owed.attempts.saturating_add(1)).await
 }
 
 /// The price is computed again from what is there now, for the accepted instant: any difference is a changed price.
@@ -124,7 +186,14 @@ pub async fn give_back(
         stored.clone()
     } else {
         let subscription = loaded.subscription.as_ref().ok_or(Fault::Gone)?;
-        let request = stored_request(change, kind, &Body::of(kind, change, subscription), service.now());
+        let bytes = match service.payments.prepare(kind, change, subscription).await {
+            Ok(bytes) => bytes,
+            Err(Unprepared::Refused { reason }) => {
+                return refused(service, owed, change, &Event::BackRefused { back, reason }).await;
+            }
+            Err(Unprepared::Unknown) => return unprepared(service, owed).await,
+        };
+        let request = stored_request(change, kind, bytes, service.now());
         let row = request.clone();
         let store = service.turn(&change.id, |turn, _| {
             turn.payment(row);
@@ -189,12 +258,16 @@ fn told(known: &Known, request: PaymentRequest) -> (Told, PaymentRequest) {
     (told, PaymentRequest { outcome, reference, ..request })
 }
 
-fn stored_request(change: &TierChange, kind: PaymentKind, body: &Body, now: tiershift_core::UnixMs) -> PaymentRequest {
+fn stored_request(
+    change: &TierChange,
+    kind: PaymentKind,
+    bytes: String,
+    now: tiershift_core::UnixMs,
+) -> PaymentRequest {
     PaymentRequest {
         change: change.id.clone(),
         kind,
-        // Plain values always have a JSON form.
-        bytes: serde_json::to_string(body).unwrap_or_default(),
+        bytes,
         stored: now,
         outcome: PaymentOutcome::Unknown,
         reference: String::new(),

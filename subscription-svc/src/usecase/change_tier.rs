@@ -14,10 +14,10 @@ use crate::store::{Key, Loaded, Write};
 use serde::Serialize;
 use subscription_core::change::Change;
 use subscription_core::progress::Progress;
-use subscription_core::rules::Timing;
+use subscription_core::rules::{Report, Timing};
 use tiershift_common::caller::Caller;
 use tiershift_core::ids::{ChangeId, GraphId, RequestId, TierName};
-use tiershift_core::{Error, Kind, Reason};
+use tiershift_core::{Error, Kind, Reason, UnixMs};
 
 /// The request.
 #[derive(Clone, Debug, Serialize)]
@@ -48,9 +48,10 @@ impl Service {
         owner_only(caller, &graph.org)?;
         let asked = self.ask(&graph, &request.target).await;
         let now = self.now();
+        let provider = self.ask_provider(&request, &asked, &loaded, &graph, now).await?;
         let decided = self
             .committer
-            .transact(&key, |loaded| self.decide(caller, &request, &repeat, &asked, loaded))
+            .transact(&key, |loaded| self.decide(caller, &request, &repeat, &asked, &provider, loaded))
             .await
             .map_err(from_store)??;
         match decided {
@@ -65,6 +66,27 @@ impl Service {
         }
     }
 
+    /// What the provider says of the price at this instant: of a change that nothing else forbids.
+    async fn ask_provider(
+        &self,
+        request: &ChangeTier,
+        asked: &Asked,
+        loaded: &Loaded,
+        graph: &Graph,
+        at: UnixMs,
+    ) -> Outcome<Provider> {
+        let mut report = self.check(loaded, graph, &request.target, request.timing, asked);
+        let (Some(subscription), Some(target)) = (&loaded.subscription, self.catalogue.get(&request.target)) else {
+            return Ok(Provider { at, report: Report::default() });
+        };
+        if !report.clean() || request.timing != Timing::Now {
+            return Ok(Provider { at, report: Report::default() });
+        }
+        let quote = self.quote(subscription, target, at)?;
+        self.check_provider(&mut report, &quote, subscription, &request.target).await;
+        Ok(Provider { at, report })
+    }
+
     async fn accepted_before(&self, caller: &Caller, resource: String) -> Outcome<TierChange> {
         let id = ChangeId::parse(resource).map_err(tiershift_common::status::Fault::internal)?;
         self.get_change(caller, &id).await
@@ -76,6 +98,7 @@ impl Service {
         request: &ChangeTier,
         repeat: &Repeat,
         asked: &Asked,
+        provider: &Provider,
         loaded: &Loaded,
     ) -> Result<(Vec<Write>, Decided), Error> {
         if let Some(earlier) = repeat.resource(loaded.request.as_ref())? {
@@ -92,6 +115,10 @@ impl Service {
                 report.add(price_changed("expected_price", *cents, present));
             }
         }
+        for fault in &provider.report.violations {
+            report.add(fault.clone());
+        }
+        report.not_checked.extend(provider.report.not_checked.iter().copied());
         let direction = report.direction;
         let busy = self.busy(loaded);
         if let Some(refusal) = report.refusal(busy.as_ref()) {
@@ -125,7 +152,8 @@ impl Service {
             to_tier: request.target.clone(),
             direction,
             timing: request.timing,
-            quote: self.quote(subscription, target, now)?,
+            // At the instant that the provider was asked for.
+            quote: self.quote(subscription, target, provider.at)?,
             expected,
             machine,
             progress: Progress::new(expected.total_ms, earliest_ms),
@@ -148,6 +176,12 @@ impl Service {
         writes.push(Write::Request(repeat.remember(change.id.as_str())));
         Ok((writes, Decided::Accepted(Box::new(change))))
     }
+}
+
+/// What the provider said, and of which instant.
+struct Provider {
+    at: UnixMs,
+    report: Report,
 }
 
 enum Decided {

@@ -1,6 +1,7 @@
 //! From what is loaded to what the tier rules look at: the same for the preview, the acceptance and both later checks.
 
 use crate::migrations::{Plan, Spec};
+use crate::payments::Previewed;
 use crate::service::Service;
 use crate::store::Loaded;
 use crate::store::rows::{Expected, Graph, Leases, Subscription, TierChange};
@@ -120,6 +121,22 @@ impl Service {
             write_block_ms,
             offline_ms: plan.expected.offline_ms,
             total_ms: plan.expected.total_ms.map(|ms| ms.max(earliest_ms)),
+        }
+    }
+
+    /// Asks the provider whether it would take what is quoted, and adds what it says. Not asked where the change is
+    /// refused without it: previews of what cannot be are many, and the provider counts calls.
+    pub async fn check_provider(&self, report: &mut Report, quote: &Quote, subscription: &Subscription, to: &TierName) {
+        if !report.clean() {
+            return;
+        }
+        match self.payments.preview(quote, subscription, to).await {
+            Previewed::Same => {}
+            Previewed::Differs { due_cents } => report.add(price_changed("price", quote.due_cents, due_cents)),
+            Previewed::Unknown => {
+                let skipped = NotChecked { check: Reason::PriceChanged, because: Reason::Unavailable };
+                report.not_checked.push(skipped);
+            }
         }
     }
 

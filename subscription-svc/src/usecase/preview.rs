@@ -54,11 +54,14 @@ impl Service {
         let graph = loaded.graph.clone().filter(|g| caller.may_see(&g.org) && !g.state.gone());
         let graph = graph.ok_or_else(graph_not_found)?;
         let asked = self.ask(&graph, target_name).await;
-        let report = self.check(&loaded, &graph, target_name, timing, &asked);
+        let mut report = self.check(&loaded, &graph, target_name, timing, &asked);
         let target = self.catalogue.get(target_name).cloned();
         let subscription = loaded.subscription.as_ref();
         let now = self.now();
         let priced = subscription.zip(target.as_ref()).and_then(|(s, t)| quote(terms(s, t), now).ok());
+        if let (Some(quote), Some(subscription), Timing::Now) = (&priced, subscription, timing) {
+            self.check_provider(&mut report, quote, subscription, target_name).await;
+        }
         let retry_after_ms = match self.busy(&loaded) {
             Some(busy) => busy.retry_after_ms,
             None if report.violations.iter().any(|v| v.reason == Reason::NoCapacity) => RETRY_UNKNOWN_MS,

@@ -6,6 +6,7 @@ pub mod port;
 pub mod rows;
 pub mod seed;
 pub mod stack;
+pub mod stripe;
 pub mod volume;
 pub mod volume_grpc;
 pub mod world;

@@ -34,6 +34,11 @@ pub fn request(id: &str) -> RequestId {
 
 /// Registers the n-th graph with an active subscription.
 pub async fn subscribed(service: &Service, n: u64, org: &str, on: &str) -> GraphId {
+    subscribed_as(service, n, org, on, "").await
+}
+
+/// The same, with a subscription that has a name at the provider.
+pub async fn subscribed_as(service: &Service, n: u64, org: &str, on: &str, provider_subscription: &str) -> GraphId {
     let id = graph(n);
     let org = OrgId::parse(org).expect("well formed");
     let registration = RegisterGraph {
@@ -52,7 +57,7 @@ pub async fn subscribed(service: &Service, n: u64, org: &str, on: &str) -> Graph
         period_start: None,
         period_end: None,
         ends_at: None,
-        provider_subscription_id: String::new(),
+        provider_subscription_id: provider_subscription.to_owned(),
     };
     let subscription = CreateSubscription {
         request: request(&format!("s-{n}")),

@@ -3,11 +3,13 @@
 
 use super::port::Port;
 use super::seed;
+use super::stripe::Purse;
 use super::volume::Fake;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use subscription_core::access::{Gate, Mode};
 use subscription_svc::access::Answer;
+use subscription_svc::payments::Payments;
 use subscription_svc::payments::book::Book;
 use subscription_svc::payments::sim::Sim;
 use subscription_svc::saga;
@@ -36,8 +38,10 @@ pub struct World {
     pub store: Arc<Memory>,
     /// volume-svc.
     pub volume: Arc<Fake>,
-    /// The provider.
+    /// The simulated provider.
     pub sim: Arc<Sim>,
+    /// The other one, if it is used instead.
+    pub stripe: Option<Purse>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// The process of today.
@@ -49,12 +53,23 @@ pub struct World {
 impl World {
     /// A running service.
     pub async fn start() -> Self {
+        Self::start_with(|_| None).await
+    }
+
+    /// A running service whose first graph is paid for at Stripe.
+    pub async fn start_with_stripe() -> Self {
+        Self::start_with(|clock| Some(Purse::new(clock))).await
+    }
+
+    async fn start_with(stripe: impl FnOnce(&Arc<dyn Clock>) -> Option<Purse>) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(Virtual::starting_at(START));
+        let stripe = stripe(&clock);
         let store = Arc::new(Memory::default());
         let volume = Fake::new(Arc::clone(&clock));
         let sim = Arc::new(Sim::new(Arc::new(Book::in_memory()), BTreeMap::new()));
-        let service = Arc::new(make(&store, &volume, &sim, &clock, 0).await);
-        let mut world = Self { store, volume, sim, clock, service, running: None, starts: 0 };
+        let payments = payments(&sim, stripe.as_ref());
+        let service = Arc::new(make(&store, &volume, payments, &clock, 0).await);
+        let mut world = Self { store, volume, sim, stripe, clock, service, running: None, starts: 0 };
         world.run();
         world
     }
@@ -81,7 +96,8 @@ impl World {
     pub async fn restart_with(&mut self, catalogue: Catalogue) {
         self.kill().await;
         self.starts += 1;
-        let mut service = make(&self.store, &self.volume, &self.sim, &self.clock, self.starts).await;
+        let payments = payments(&self.sim, self.stripe.as_ref());
+        let mut service = make(&self.store, &self.volume, payments, &self.clock, self.starts).await;
         service.catalogue = catalogue;
         self.service = Arc::new(service);
         self.run();
@@ -99,7 +115,8 @@ impl World {
 
     /// A subscribed graph.
     pub async fn graph(&self, n: u64) -> GraphId {
-        seed::subscribed(&self.service, n, "org_a", "ladybug-standard").await
+        let named = self.stripe.as_ref().map_or("", |purse| &purse.begun.subscription);
+        seed::subscribed_as(&self.service, n, "org_a", "ladybug-standard", named).await
     }
 
     /// An accepted change of the n-th graph.
@@ -177,7 +194,7 @@ impl World {
         assert_eq!(subscription.active_change, None);
         assert!(loaded.owed.is_empty(), "nothing is owed: {:?}", loaded.owed);
         let succeeded = machine.state == subscription_core::change::State::Succeeded;
-        let net = self.sim.book().net_cents(id);
+        let net = self.stripe.as_ref().map_or_else(|| self.sim.book().net_cents(id), Purse::net_cents);
         assert_eq!(net, if succeeded { change.quote.due_cents } else { 0 }, "7: the net money of {change:#?}");
         let graph = loaded.graph.expect("a graph");
         let tier = if succeeded { &change.to_tier } else { &change.from_tier };
@@ -185,6 +202,9 @@ impl World {
         let price =
             if succeeded { change.quote.terms.price_after_cents } else { change.quote.terms.price_before_cents };
         assert_eq!(subscription.price_cents, price);
+        if let Some(purse) = &self.stripe {
+            assert_eq!(purse.price_cents(), price, "5: the provider's price is the plan's");
+        }
         let events = self.events(id).await;
         Self::check_events(&events);
         let key = |e: &ChangeEvent| (e.stage.clone(), e.direction, e.message.clone());
@@ -210,10 +230,22 @@ impl World {
     }
 }
 
-async fn make(store: &Arc<Memory>, volume: &Arc<Fake>, sim: &Arc<Sim>, clock: &Arc<dyn Clock>, starts: u64) -> Service {
+fn payments(sim: &Arc<Sim>, stripe: Option<&Purse>) -> Arc<dyn Payments> {
+    match stripe {
+        Some(purse) => Arc::new(super::stripe::adapter(&purse.fake)),
+        None => Arc::clone(sim) as Arc<dyn Payments>,
+    }
+}
+
+async fn make(
+    store: &Arc<Memory>,
+    volume: &Arc<Fake>,
+    payments: Arc<dyn Payments>,
+    clock: &Arc<dyn Clock>,
+    starts: u64,
+) -> Service {
     let ids = Ids::seeded(Arc::clone(clock), starts);
     let port = Arc::new(Port(Arc::clone(volume)));
-    let payments = Arc::clone(sim) as Arc<dyn subscription_svc::payments::Payments>;
     let service = Service::new(Arc::clone(store) as Arc<dyn Store>, port, payments, Arc::clone(clock), ids);
     service.committer.reload().await.expect("loaded");
     service
