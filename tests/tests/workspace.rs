@@ -61,7 +61,7 @@ const CORES: [&str; 3] = ["tiershift-core", "subscription-core", "volume-core"];
 const CORE_MAY: [&str; 3] = ["serde", "thiserror", "sha2"];
 
 /// Who must never name what, by prefix, in any kind of dependency.
-const NEVER: [(&str, &[&str], &str); 12] = [
+const NEVER: [(&str, &[&str], &str); 13] = [
     ("tiershift-core", &["tokio", "sqlx", "tonic", "aws-", "rand", "hyper"], "a core has no I/O, clock or chance"),
     ("subscription-core", &["tokio", "sqlx", "tonic", "aws-", "rand", "hyper"], "a core has no I/O, clock or chance"),
     ("volume-core", &["tokio", "sqlx", "tonic", "aws-", "rand", "hyper"], "a core has no I/O, clock or chance"),
@@ -73,6 +73,7 @@ const NEVER: [(&str, &[&str], &str); 12] = [
     ("volume-svc", &["subscription-"], "calls go one way"),
     ("subscription-svc", &["volume-"], "it knows volume-svc by the contract only"),
     ("cloud-sim", &["subscription-", "volume-", "aws-"], "a simulator shares no code with what is tested on it"),
+    ("tiershift-stripe", &["subscription-", "volume-", "tiershift-"], "a fake shares no code with what is tested on it"),
     ("tierctl", &["subscription-", "volume-", "aws-", "sqlx"], "a client speaks the contract and nothing else"),
 ];
 
@@ -157,7 +158,7 @@ const ADAPTERS: [(&str, &str, &[&str]); 5] = [
     ("volume-svc", "store", &["dynamodb", "memory"]),
     ("subscription-svc", "store", &["sqlite", "memory"]),
     ("subscription-svc", "migrations", &["grpc"]),
-    ("subscription-svc", "payments", &["sim", "manual"]),
+    ("subscription-svc", "payments", &["sim", "manual", "stripe"]),
 ];
 
 /// Files that may name an adapter all the same, each with its reason. One that is not needed any more is a fault.
@@ -242,6 +243,7 @@ fn a_use_case_that_names_an_adapter_is_seen() {
         0
     );
     assert_eq!(seen("subscription-svc/src/usecase/a.rs", "use crate::payments::sim::Sim;"), 1);
+    assert_eq!(seen("subscription-svc/src/usecase/a.rs", "use crate::payments::stripe::Stripe;"), 1);
     assert_eq!(seen("subscription-svc/src/usecase/a.rs", "use crate::payments::simple::Simple;"), 0);
     assert_eq!(seen("subscription-svc/src/payments/policy.rs", "use crate::payments::sim::Sim;"), 0);
 }

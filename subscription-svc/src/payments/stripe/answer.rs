@@ -87,7 +87,6 @@ fn verdict(status: u16, replayed: bool, fault: &Fault) -> No {
         402 if is(&fault.code, &NEEDS_ACTION) || is(&fault.decline_code, &NEEDS_ACTION) => {
             No::Refused(Reason::PaymentNotImmediate)
         }
-        402 => No::Refused(Reason::PaymentDeclined),
         404 => No::Missing,
         // Refused at the door, before anything was tried.
         401 | 403 | 408 | 409 | 425 | 429 => No::Unknown,
@@ -104,7 +103,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn of(status: u16, replayed: bool, error: Value) -> No {
+    fn of(status: u16, replayed: bool, error: &Value) -> No {
         let body = json!({ "error": error });
         judge(Reply::Answered { status, replayed, request_id: String::new(), body }).expect_err("a refusal")
     }
@@ -143,10 +142,10 @@ mod tests {
             (302, Value::Null, No::Unknown),
         ];
         for (status, error, meaning) in rows {
-            assert_eq!(of(status, false, error.clone()), meaning, "{status} {error}");
+            assert_eq!(of(status, false, &error), meaning, "{status} {error}");
         }
-        assert_eq!(of(503, true, json!({ "type": "api_error" })), No::ServerFault, "it is stored, and stays");
-        assert_eq!(of(402, true, card("card_declined")), declined);
+        assert_eq!(of(503, true, &json!({ "type": "api_error" })), No::ServerFault, "it is stored, and stays");
+        assert_eq!(of(402, true, &card("card_declined")), declined);
     }
 
     #[test]
