@@ -223,6 +223,10 @@ impl Options {
 
     fn payments(&self, faults: &mut Vec<String>) -> Option<Payments> {
         let behaviours = behaviours(&self.sim_payments, self.payments, faults);
+        // Its periods are of the wall's time, and so is the age of its keys.
+        if self.payments == Provider::Stripe && self.clock_file.is_some() && !self.dev {
+            faults.push("--clock-file: with --payments stripe only the wall clock will do; leave it out".to_owned());
+        }
         if self.stripe.stripe_key_file.is_some() && self.payments != Provider::Stripe {
             faults.push("--stripe-key-file: needs --payments stripe".to_owned());
         }
@@ -360,12 +364,15 @@ mod tests {
 
     #[test]
     fn stripe_needs_its_key_and_an_address_that_keeps_it() {
-        let bad = ["--payments=stripe", "--stripe-url=http://example.com", "--stripe-key-file=/no/such/file"];
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file, clock) = (folder.path().join("key"), folder.path().join("clock.json"));
+        std::fs::write(&clock, "{\"origin_ms\": 5, \"boot_ms\": 6, \"speed\": 1}").expect("written");
+        let clock = format!("--clock-file={}", clock.display());
+        let nowhere = "--stripe-key-file=/no/such/file";
+        let bad = ["--payments=stripe", "--stripe-url=http://example.com", nowhere, &clock];
         let Faults(faults) = options(&bad).check().expect_err("bad");
         let found: Vec<&str> = faults.iter().filter_map(|f| f.split(':').next()).collect();
-        assert_eq!(found, ["--stripe-url", "--stripe-key-file"], "{faults:?}");
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("key");
+        assert_eq!(found, ["--clock-file", "--stripe-url", "--stripe-key-file"], "{faults:?}");
         std::fs::write(&file, "sk_test_hunter2\n").expect("written");
         let key = format!("--stripe-key-file={}", file.display());
         let config = options(&["--payments=stripe", &key]).check().expect("good");

@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use subscription_svc::payments::policy::{KEY_AGE_MAX_MS, Known, resolve};
 use subscription_svc::payments::stripe::Stripe;
@@ -393,4 +395,47 @@ async fn it_works_over_a_real_connection() {
     assert_eq!(bench.resolve(&request).await, UNKNOWN, "a wrong key of ours is not the customer's refusal");
     drop(server);
     assert_eq!(bench.resolve(&request).await, UNKNOWN);
+}
+
+/// The binary with Stripe's options, until it listens or ends: whether it listens, and all that it said on stderr.
+fn binary(arguments: &[String], variable: Option<&str>) -> (bool, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_subscription-svc"));
+    command.args(arguments).env_remove("TIERSHIFT_STRIPE_KEY").env("RUST_LOG", "trace");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    if let Some(text) = variable {
+        command.env("TIERSHIFT_STRIPE_KEY", text);
+    }
+    let mut child = command.spawn().expect("started");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("read");
+    let listens = line.contains("listening");
+    if listens {
+        child.kill().expect("killed");
+    }
+    let output = child.wait_with_output().expect("ended");
+    (listens, String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn the_binary_takes_its_key_and_never_says_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, database) = (folder.path().join("key"), folder.path().join("s.db"));
+    std::fs::write(&file, "sk_test_hunter2\n").expect("written");
+    let by_file = format!("--stripe-key-file={}", file.display());
+    let loopback = "--stripe-url=http://127.0.0.1:1";
+    for (url, file, variable, good) in [
+        (loopback, Some(&by_file), None, true),
+        (loopback, None, Some("sk_test_hunter2"), true),
+        (loopback, Some(&by_file), Some("sk_test_hunter2"), false),
+        (loopback, None, Some("hunter2"), false),
+        ("--stripe-url=http://api.stripe.com", Some(&by_file), None, false),
+    ] {
+        let mut arguments: Vec<String> = ["--listen=127.0.0.1:0", "--payments=stripe", url].map(str::to_owned).into();
+        arguments.push(format!("--database=sqlite://{}", database.display()));
+        arguments.extend(file.cloned());
+        let (listens, said) = binary(&arguments, variable);
+        assert_eq!(listens, good, "{arguments:?}: {said}");
+        assert!(!said.contains("hunter2"), "{said}");
+        assert!(!said.is_empty(), "the log is read");
+    }
 }

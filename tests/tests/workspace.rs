@@ -73,7 +73,11 @@ const NEVER: [(&str, &[&str], &str); 13] = [
     ("volume-svc", &["subscription-"], "calls go one way"),
     ("subscription-svc", &["volume-"], "it knows volume-svc by the contract only"),
     ("cloud-sim", &["subscription-", "volume-", "aws-"], "a simulator shares no code with what is tested on it"),
-    ("tiershift-stripe", &["subscription-", "volume-", "tiershift-"], "a fake shares no code with what is tested on it"),
+    (
+        "tiershift-stripe",
+        &["subscription-", "volume-", "tiershift-"],
+        "a fake shares no code with what is tested on it",
+    ),
     ("tierctl", &["subscription-", "volume-", "aws-", "sqlx"], "a client speaks the contract and nothing else"),
 ];
 

@@ -12,6 +12,7 @@ pub const KEY_VARIABLE: &str = "TIERSHIFT_STRIPE_KEY";
 
 /// Stripe.
 #[derive(Args, Clone, Debug)]
+#[group(skip)]
 pub struct Options {
     /// With --payments stripe: its address; http:// only on loopback
     #[arg(long, value_name = "URL", default_value = "https://api.stripe.com", env = "TIERSHIFT_STRIPE_URL")]
