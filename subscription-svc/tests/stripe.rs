@@ -393,6 +393,13 @@ async fn it_works_over_a_real_connection() {
     let request = forward(&bench).await;
     bench.stripe = Stripe::connect(&server.url(), Key::parse("sk_test_stranger").expect("a key")).expect("no TLS");
     assert_eq!(bench.resolve(&request).await, UNKNOWN, "a wrong key of ours is not the customer's refusal");
+    // Nobody who speaks no TLS is told anything, the key least of all.
+    let seen = bench.fake.requests().len();
+    let url = server.url().replace("http://", "https://");
+    bench.stripe = Stripe::connect(&url, key()).expect("this machine has root certificates");
+    assert_eq!(bench.resolve(&request).await, UNKNOWN);
+    assert_eq!(bench.fake.requests().len(), seen);
+    bench.stripe = Stripe::connect(&server.url(), key()).expect("no TLS");
     drop(server);
     assert_eq!(bench.resolve(&request).await, UNKNOWN);
 }
