@@ -7,7 +7,7 @@
 use super::schema::{self, IndexShape, Malformed};
 use crate::ports::store::{Page, PageKey, Refusal, Store, StoreError, TransactError};
 use async_trait::async_trait;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use volume_core::item::{Index, Item, Key, Op, Table, Value, Write};
@@ -25,7 +25,8 @@ pub struct Memory {
 #[derive(Clone, Debug, Default)]
 struct State {
     items: BTreeMap<Key, Item>,
-    index: BTreeSet<Entry>,
+    /// With what the index shows, where that is not the whole item.
+    index: BTreeMap<Entry, Option<Item>>,
     tokens: BTreeMap<String, Vec<Write>>,
     /// The order in which tokens are forgotten.
     token_order: VecDeque<String>,
@@ -146,12 +147,14 @@ impl Store for Memory {
             }),
         };
         let state = self.lock();
-        let entries = state.index.range((from, Bound::Unbounded)).take_while(|e| {
+        let entries = state.index.range((from, Bound::Unbounded)).take_while(|(e, _)| {
             e.index == index && e.hash == hash && wanted.as_ref().is_none_or(|range| e.range == *range)
         });
-        let found: Vec<&Entry> = entries.take(limit.saturating_add(1)).collect();
-        let shape = schema::index_shape(index);
-        let item = |entry: &&Entry| state.items.get(&entry.key).map(|item| shown(&shape, item));
+        let found: Vec<_> = entries.take(limit.saturating_add(1)).collect();
+        let item = |(entry, shown): &(&Entry, &Option<Item>)| match shown {
+            Some(shown) => Some(shown.clone()),
+            None => state.items.get(&entry.key).cloned(),
+        };
         let items: Vec<Item> = found.iter().take(limit).filter_map(item).collect();
         let next = (found.len() > limit).then(|| items.last().map(|last| page_key(last, Some(index), index.table())));
         Ok(Page { items, next: next.flatten() })
@@ -200,7 +203,9 @@ impl State {
             if let Some(entry) = old.as_ref().and_then(|item| entry(index, &write.key, item)) {
                 self.index.remove(&entry);
             }
-            self.index.extend(entry(index, &write.key, &new));
+            if let Some(entry) = entry(index, &write.key, &new) {
+                self.index.insert(entry, shown(&schema::index_shape(index), &new));
+            }
         }
         self.items.insert(write.key.clone(), new);
     }
@@ -230,13 +235,11 @@ fn entry(index: Index, key: &Key, item: &Item) -> Option<Entry> {
     Some(Entry { index, hash: item.s(hash.0)?.to_owned(), range, key: key.clone() })
 }
 
-/// An item as an index shows it.
-fn shown(index: &IndexShape, item: &Item) -> Item {
-    if index.shows.is_none() {
-        return item.clone();
-    }
+/// An item as an index shows it; none if it shows all of it.
+fn shown(index: &IndexShape, item: &Item) -> Option<Item> {
+    index.shows?;
     let shown = item.0.iter().filter(|(name, _)| index.shows(name));
-    Item(shown.map(|(name, value)| (name.clone(), value.clone())).collect())
+    Some(Item(shown.map(|(name, value)| (name.clone(), value.clone())).collect()))
 }
 
 /// The key attributes of an item, of its table and of the index that is listed.
