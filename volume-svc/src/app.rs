@@ -30,7 +30,7 @@ use std::time::Duration;
 use tiershift_common::clock::{Clock, Scaled};
 use tiershift_common::server::{self, Builder};
 use tiershift_common::{caller, shutdown};
-use tiershift_core::catalogue::Catalogue;
+use tiershift_core::catalogue;
 use tiershift_core::ids::WorkerId;
 use tiershift_proto::volume::v1::fleet_service_server::FleetServiceServer;
 use tiershift_proto::volume::v1::migration_service_server::MigrationServiceServer;
@@ -123,6 +123,8 @@ pub async fn build(args: &Args) -> Result<App, StartError> {
     }
     let clock: Arc<dyn Clock> = Arc::new(clock(args)?);
     let mut settings = settings(args)?;
+    let catalogue = catalogue::text::read_files(&args.catalogue, |file| std::fs::read_to_string(file))
+        .map_err(|all| StartError::Config(all.0.iter().map(|fault| format!("--catalogue: {fault}")).collect()))?;
     let aws = Aws::load(&AwsSettings {
         region: args.region.clone(),
         endpoint_url: args.aws_endpoint_url.clone(),
@@ -195,7 +197,7 @@ pub async fn build(args: &Args) -> Result<App, StartError> {
         settings,
         hub,
         worker: Arc::clone(&worker),
-        catalogue: Arc::new(Catalogue::default()),
+        catalogue: Arc::new(catalogue),
         environment: args.environment.clone(),
     };
     let registry = Registry { journal, clock };

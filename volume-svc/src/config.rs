@@ -83,6 +83,9 @@ pub struct Args {
     /// default
     #[arg(long)]
     pub settings: Option<PathBuf>,
+    /// TOML file of tiers, laid over the compiled-in ones key by key, as subscription-svc has it (repeat for more)
+    #[arg(long, value_name = "FILE", env = "TIERSHIFT_CATALOGUE", value_delimiter = ',')]
+    pub catalogue: Vec<PathBuf>,
     /// With --dev: stand still at an instant, <stage>.<intent|sending|called|outcome> (repeat for more), until killed or
     /// sent SIGUSR1; for crash tests
     #[arg(long)]

@@ -4,11 +4,12 @@
 //! It knows catalogue, subscription and usage. What only the cloud knows (capacity, agents, shared volumes) comes
 //! in as the preflight's own violations. A limit is inclusive; a usage that is not known is never "fine".
 
+use crate::flags::Flags;
 use crate::status::{GraphState, SubscriptionStatus};
 use serde::{Deserialize, Serialize};
 use tiershift_core::catalogue::{Catalogue, Tier};
 use tiershift_core::error::NotChecked;
-use tiershift_core::ids::{ChangeId, TierName};
+use tiershift_core::ids::{ChangeId, OrgId, TierName};
 use tiershift_core::{Error, Kind, Reason, Violation};
 
 /// When a change that is refused only because something does not answer may be tried again.
@@ -68,8 +69,10 @@ pub enum Preflight<'a> {
 pub struct Facts<'a> {
     /// All tiers.
     pub catalogue: &'a Catalogue,
-    /// Whether tier changes are switched on for this organisation.
-    pub enabled: bool,
+    /// Whose graph it is.
+    pub org: &'a OrgId,
+    /// What is switched on. None: not asked, for a change that was accepted before.
+    pub flags: Option<&'a Flags>,
     /// The graph's life.
     pub graph: GraphState,
     /// The platform's own graph.
@@ -115,13 +118,9 @@ pub fn can_ask_preflight(catalogue: &Catalogue, tier: &TierName, target: &TierNa
 /// Checks a change whole.
 pub fn check(facts: &Facts<'_>) -> Report {
     let mut report = Report::default();
-    if !facts.enabled {
-        report.fault(
-            Reason::FeatureDisabled,
-            "",
-            None,
-            "wait until tier changes are switched on for this organisation",
-        );
+    if facts.flags.is_some_and(|flags| !flags.changes.includes(facts.org)) {
+        let fix = "wait until tier changes are switched on for this organisation";
+        report.fault(Reason::FeatureDisabled, "", None, fix);
     }
     check_graph(facts, &mut report);
     match facts.catalogue.get(facts.target) {
@@ -179,7 +178,10 @@ fn check_target(facts: &Facts<'_>, target: &Tier, report: &mut Report) {
         Some(_) | None => Direction::Downgrade,
     };
     report.direction = Some(direction);
-    if !target.offered {
+    if direction == Direction::Downgrade && facts.flags.is_some_and(|flags| !flags.downgrades) {
+        report.fault(Reason::FeatureDisabled, "target_tier", None, "wait until downgrades are switched on");
+    }
+    if !target.sold_to(facts.org) {
         report.fault(Reason::TierNotOffered, "target_tier", None, "choose a tier that is offered");
     }
     if facts.timing == Timing::PeriodEnd && direction == Direction::Upgrade {
@@ -296,10 +298,13 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tiershift_core::catalogue::GIB;
+    use crate::flags::Rollout;
+    use tiershift_core::catalogue::{GIB, State};
 
     struct World {
         catalogue: Catalogue,
+        org: OrgId,
+        flags: Flags,
         tier: TierName,
         target: TierName,
     }
@@ -309,14 +314,21 @@ mod tests {
     }
 
     fn world(tier: &str, target: &str) -> World {
-        World { catalogue: Catalogue::default(), tier: name(tier), target: name(target) }
+        World {
+            catalogue: Catalogue::default(),
+            org: OrgId::parse("org_acme").expect("well formed"),
+            flags: Flags::default(),
+            tier: name(tier),
+            target: name(target),
+        }
     }
 
     impl World {
         fn facts(&self) -> Facts<'_> {
             Facts {
                 catalogue: &self.catalogue,
-                enabled: true,
+                org: &self.org,
+                flags: Some(&self.flags),
                 graph: GraphState::Active,
                 shared_repository: false,
                 tier: &self.tier,
@@ -381,8 +393,9 @@ mod tests {
     fn all_faults_come_at_once_and_sorted() {
         let mut world = world("ladybug-xlarge", "ladybug-standard");
         let mut tiers = world.catalogue.tiers().to_vec();
-        tiers[0].offered = false;
+        tiers[0].state = State::Retired;
         world.catalogue = Catalogue::new(tiers).expect("a catalogue");
+        world.flags.changes = Rollout::Off;
         let volume_shared = Violation {
             reason: Reason::VolumeShared,
             field: "volume".to_owned(),
@@ -392,7 +405,6 @@ mod tests {
         };
         let other = busy(Reason::ChangeActive);
         let facts = Facts {
-            enabled: false,
             graph: GraphState::Suspended,
             shared_repository: true,
             subscription: Some(SubscriptionStatus::PastDue),
@@ -467,6 +479,29 @@ mod tests {
             assert_eq!(error.metadata.get("change_id").map(String::as_str), Some(other.change.as_str()));
             assert_eq!(error.retry_after_ms, Some(60_000));
         }
+    }
+
+    #[test]
+    fn a_switch_stops_what_it_names_and_nothing_that_was_accepted() {
+        let (mut up, mut down) =
+            (world("ladybug-standard", "ladybug-large"), world("ladybug-large", "ladybug-standard"));
+        (up.flags.downgrades, down.flags.downgrades) = (false, false);
+        assert!(check(&up.facts()).clean());
+        assert_eq!(reasons(&check(&down.facts())), [Reason::FeatureDisabled]);
+        assert!(check(&Facts { flags: None, ..down.facts() }).clean());
+        up.flags.changes = Rollout::Some { orgs: [down.org.clone()].into(), percent: 0 };
+        assert!(check(&up.facts()).clean());
+        let other = OrgId::parse("org_other").expect("well formed");
+        assert_eq!(reasons(&check(&Facts { org: &other, ..up.facts() })), [Reason::FeatureDisabled]);
+    }
+
+    #[test]
+    fn a_tier_for_others_is_not_offered() {
+        let mut world = world("ladybug-standard", "ladybug-large");
+        let mut tiers = world.catalogue.tiers().to_vec();
+        tiers[1].organisations = Some([OrgId::parse("org_other").expect("well formed")].into());
+        world.catalogue = Catalogue::new(tiers).expect("a catalogue");
+        assert_eq!(reasons(&check(&world.facts())), [Reason::TierNotOffered]);
     }
 
     #[test]

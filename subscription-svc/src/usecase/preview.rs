@@ -89,27 +89,3 @@ impl Service {
         })
     }
 }
-
-impl Service {
-    /// For each tier, whether a move to it could begin now; none where nobody could say. Only a graph has a zone, so
-    /// without one nothing can be said.
-    pub async fn rooms(&self, caller: &Caller, graph: Option<&GraphId>) -> Outcome<Vec<Option<bool>>> {
-        let Some(graph) = graph else { return Ok(vec![None; self.catalogue.tiers().len()]) };
-        let (graph, _) = self.get_graph(caller, &graph.clone().into()).await?;
-        let mut rooms = Vec::new();
-        for tier in self.catalogue.tiers() {
-            rooms.push(match self.ask(&graph, &tier.name).await {
-                Asked::Plan(plan) => {
-                    let full =
-                        |v: &tiershift_core::Violation| matches!(v.reason, Reason::NoCapacity | Reason::NoRoomInZone);
-                    let unsaid = plan.not_checked.iter().any(|n| n.check == Reason::NoCapacity);
-                    if unsaid { None } else { Some(!plan.violations.iter().any(full)) }
-                }
-                // It is there already.
-                Asked::Not(Reason::SameTier) => Some(true),
-                Asked::Not(_) => None,
-            });
-        }
-        Ok(rooms)
-    }
-}
