@@ -76,6 +76,11 @@ impl Caller {
         self.operator || self.is_service() || self.orgs.contains_key(org)
     }
 
+    /// May read what was done in the organisation: its owners and admins, and operators.
+    pub fn may_audit(&self, org: &OrgId) -> bool {
+        self.operator || self.orgs.get(org).is_some_and(|role| *role >= Role::Admin)
+    }
+
     /// Whether this is an operator.
     pub fn is_operator(&self) -> bool {
         self.operator

@@ -10,16 +10,21 @@ use crate::payments::sim::Sim;
 use crate::payments::stripe::Stripe;
 use crate::saga;
 use crate::service::Service;
+use crate::store::inbox::Inbox;
 use crate::store::postgres::Postgres;
 use crate::store::postgres::tenure::{PREDECESSOR, Tenure};
 use crate::store::sqlite::Sqlite;
 use crate::store::{self, Store, postgres, sqlite};
+use crate::webhooks::signature::Secret;
+use crate::webhooks::{apply, receive};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tiershift_common::clock::Clock;
 use tiershift_common::ids::Ids;
 use tiershift_common::{caller as callers, client, server, shutdown};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -59,13 +64,21 @@ pub struct App {
     tenure: Option<Tenure>,
     server: server::Server,
     watches: CancellationToken,
+    webhooks: Option<Webhooks>,
+}
+
+/// The webhook endpoint with its port.
+struct Webhooks {
+    listener: TcpListener,
+    secrets: Vec<Secret>,
+    inbox: Arc<dyn Inbox>,
 }
 
 impl App {
     /// Opens everything and takes the port.
     pub async fn start(config: Config) -> Result<Self, Fault> {
         let clock: Arc<dyn Clock> = Arc::new(config.clock);
-        let (store, tenure) = open(&config.database).await?;
+        let (store, inbox, tenure) = open(&config.database).await?;
         let book = || Book::open(&config.payments_book).map(Arc::new);
         let payments: Arc<dyn Payments> = match config.payments {
             config::Payments::Sim(behaviours) => Arc::new(Sim::new(book()?, behaviours)),
@@ -78,7 +91,8 @@ impl App {
         let migrations = Arc::new(VolumeService::new(channel, Arc::clone(&clock)));
         let ids = Ids::new(Arc::clone(&clock));
         let mut service = Service::new(Arc::clone(&store), migrations, payments, clock, ids);
-        service.rollout = config.rollout;
+        service.catalogue = config.catalogue;
+        service.flags = config.flags;
         service.hold_at(config.hold);
         let service = Arc::new(service);
         service.committer.reload().await?;
@@ -89,7 +103,20 @@ impl App {
         let server = api.add_to(server::Builder::new(listen, callers)).bind().await?;
         tracing::info!(environment = config.environment, dev = config.dev, database = %config.database,
             volume_url = config.volume_url, address = %server.local_addr(), "subscription-svc starts");
-        Ok(Self { service, store, tenure, server, watches })
+        let webhooks = match config.webhooks {
+            None => None,
+            Some(webhooks) => {
+                let bound = TcpListener::bind(webhooks.listen).await;
+                let listener = bound.map_err(|error| server::Fault::Bind(webhooks.listen, error))?;
+                Some(Webhooks { listener, secrets: webhooks.secrets, inbox })
+            }
+        };
+        Ok(Self { service, store, tenure, server, watches, webhooks })
+    }
+
+    /// Where webhooks are received.
+    pub fn webhook_addr(&self) -> Option<SocketAddr> {
+        self.webhooks.as_ref().and_then(|webhooks| webhooks.listener.local_addr().ok())
     }
 
     /// Where it listens.
@@ -99,8 +126,10 @@ impl App {
 
     /// Serves until `stop`, then ends in phases.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Fault> {
-        let Self { service, store, tenure, server, watches } = self;
+        let Self { service, store, tenure, server, watches, webhooks } = self;
         let (saga_stop, server_stop) = (CancellationToken::new(), CancellationToken::new());
+        let webhooks_stop = CancellationToken::new();
+        let webhooks = tokio::spawn(receive(webhooks, Arc::clone(&service), webhooks_stop.clone()));
         let saga = tokio::spawn(saga::run(service, saga_stop.clone()));
         let health = server.health();
         let mut serving = tokio::spawn(server.run(server_stop.clone()));
@@ -114,6 +143,7 @@ impl App {
                 // At once: what it answers from memory is no longer known to be true.
                 saga_stop.cancel();
                 server_stop.cancel();
+                webhooks_stop.cancel();
                 return Err(Fault::Lost(lost));
             }
             ended = &mut serving => {
@@ -127,6 +157,10 @@ impl App {
             .then("calls", Duration::from_secs(12), async move {
                 server_stop.cancel();
                 note(serving).await;
+            })
+            .then("webhooks", Duration::from_secs(8), async move {
+                webhooks_stop.cancel();
+                note(webhooks).await;
             })
             .then("sagas", Duration::from_secs(3), async move {
                 saga_stop.cancel();
@@ -143,14 +177,31 @@ impl App {
     }
 }
 
+/// Receives webhooks and makes something of them, until `stop`.
+async fn receive(webhooks: Option<Webhooks>, service: Arc<Service>, stop: CancellationToken) {
+    let Some(Webhooks { listener, secrets, inbox }) = webhooks else { return };
+    let arrived = Arc::new(Notify::new());
+    let clock = Arc::clone(&service.clock);
+    let (routes, collector) =
+        receive::endpoint(secrets, clock, Arc::clone(&inbox), Arc::clone(&arrived), receive::QUEUE_MAX, stop.clone());
+    let serving = receive::serve(listener, routes, stop.clone());
+    tokio::join!(serving, collector, apply::run(service, inbox, arrived, stop));
+}
+
+/// What [`open`] gives: the store, the same as an inbox, and who serves it.
+type Opened = (Arc<dyn Store>, Arc<dyn Inbox>, Option<Tenure>);
+
 /// Opens the database, and sees to it that no other process serves it.
-async fn open(database: &Database) -> Result<(Arc<dyn Store>, Option<Tenure>), Fault> {
+async fn open(database: &Database) -> Result<Opened, Fault> {
     match database {
-        Database::Sqlite(path) => Ok((Arc::new(Sqlite::open(path).await?), None)),
+        Database::Sqlite(path) => {
+            let store = Arc::new(Sqlite::open(path).await?);
+            Ok((Arc::clone(&store) as Arc<dyn Store>, store, None))
+        }
         Database::Postgres { url, migrate, .. } => {
-            let store = Postgres::open(url, *migrate).await?;
+            let store = Arc::new(Postgres::open(url, *migrate).await?);
             let tenure = Tenure::take(url, &format!("process {}", std::process::id()), PREDECESSOR).await?;
-            Ok((Arc::new(store), Some(tenure)))
+            Ok((Arc::clone(&store) as Arc<dyn Store>, store, Some(tenure)))
         }
     }
 }

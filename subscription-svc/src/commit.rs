@@ -23,12 +23,22 @@ pub struct Committer {
     pub hold: Hold,
     /// Wakes the worker that delivers effects and watches deadlines.
     pub owed: Notify,
+    /// Wakes the worker that keeps the time of subscriptions.
+    pub lives: Notify,
 }
 
 impl Committer {
     /// Over a store. [`Committer::reload`] must follow before anything is served.
     pub fn new(store: Arc<dyn Store>, replica: Arc<Replica>, hub: Arc<Hub>) -> Self {
-        Self { store, replica, hub, order: Mutex::new(0), hold: Hold::never(), owed: Notify::new() }
+        Self {
+            store,
+            replica,
+            hub,
+            order: Mutex::new(0),
+            hold: Hold::never(),
+            owed: Notify::new(),
+            lives: Notify::new(),
+        }
     }
 
     /// Loads the replica from the store.
@@ -56,6 +66,7 @@ impl Committer {
         let mut plan = Some(plan);
         let mut said = None;
         let mut wrote = false;
+        let mut lives = false;
         let outcome = self
             .store
             .transact(key, &mut |loaded| {
@@ -67,6 +78,7 @@ impl Committer {
                     Ok((writes, value)) => {
                         said = Some(Ok(value));
                         wrote = !writes.is_empty();
+                        lives = writes.iter().any(|write| matches!(write, Write::Subscription(_)));
                         writes
                     }
                     Err(refusal) => {
@@ -89,6 +101,9 @@ impl Committer {
                 if committed.owes {
                     self.owed.notify_one();
                 }
+                if lives {
+                    self.lives.notify_one();
+                }
             }
             Err(fault @ Fault::Unknown(_)) => {
                 self.replica.distrust();
@@ -105,6 +120,7 @@ impl Committer {
                 }
                 // It may be committed, and then it owes what nobody else will ever tell of.
                 self.owed.notify_one();
+                self.lives.notify_one();
                 return Err(fault);
             }
             Err(fault) => return Err(fault),

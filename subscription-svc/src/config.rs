@@ -3,16 +3,18 @@
 use crate::hold::{Hold, INSTANTS};
 use crate::payments::sim::Behaviour;
 use crate::payments::stripe::options as stripe;
-use crate::service::Rollout;
 use crate::store::postgres::{self, Migrate};
 use crate::store::sqlite;
+use crate::webhooks::options as webhooks;
 use clap::{Parser, ValueEnum};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use subscription_core::flags::{Flags, Rollout};
 use tiershift_common::clock::Scaled;
 use tiershift_common::telemetry;
+use tiershift_core::catalogue::{self, Catalogue};
 use tiershift_core::ids::OrgId;
 
 /// Billing state, tier changes and access.
@@ -52,9 +54,22 @@ pub struct Options {
     #[command(flatten)]
     pub stripe: stripe::Options,
 
-    /// For whom tier changes are on: `all`, `off`, or organisations with commas between
+    /// Webhooks
+    #[command(flatten)]
+    pub webhooks: webhooks::Options,
+
+    /// TOML file of tiers, laid over the compiled-in ones key by key; more than once for more, the last uppermost
+    #[arg(long, value_name = "FILE", env = "TIERSHIFT_CATALOGUE", value_delimiter = ',')]
+    pub catalogue: Vec<PathBuf>,
+
+    /// For whom tier changes are on: `all`, `off`, or organisations and one share with commas between, such as
+    /// `10%,org_acme`
     #[arg(long, default_value = "all", env = "TIERSHIFT_TIER_CHANGES")]
     pub tier_changes: String,
+
+    /// Whether a tier can be changed to a lower one
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, env = "TIERSHIFT_DOWNGRADES")]
+    pub downgrades: bool,
 
     /// Name of the environment, for logs
     #[arg(long, default_value = "dev", env = "TIERSHIFT_ENVIRONMENT")]
@@ -159,10 +174,14 @@ pub struct Config {
     pub volume_url: String,
     /// The payment provider.
     pub payments: Payments,
+    /// Where webhooks are received, if anywhere.
+    pub webhooks: Option<webhooks::Config>,
     /// The book of an embedded one.
     pub payments_book: PathBuf,
-    /// For whom tier changes are on.
-    pub rollout: Rollout,
+    /// All tiers.
+    pub catalogue: Catalogue,
+    /// What is switched on.
+    pub flags: Flags,
     /// For logs.
     pub environment: String,
     /// Browsers.
@@ -195,7 +214,10 @@ impl Options {
                 .push(format!("--volume-url: `{}` must be an address such as http://127.0.0.1:7102", self.volume_url));
         }
         let payments = self.payments(&mut faults);
-        let rollout = rollout(&self.tier_changes, &mut faults);
+        let secret = std::env::var(webhooks::SECRET_VARIABLE).ok();
+        let webhooks = self.webhooks.check(self.payments == Provider::Stripe, secret.as_deref(), &mut faults);
+        let catalogue = tiers(&self.catalogue, &mut faults);
+        let flags = flags(&self.tier_changes, self.downgrades, &mut faults);
         let clock = clock(self.clock_file.as_deref(), &mut faults);
         let hold = hold(self.hold.as_deref(), self.dev, &mut faults);
         let environment = &self.environment;
@@ -210,7 +232,9 @@ impl Options {
                 database,
                 volume_url: self.volume_url,
                 payments,
-                rollout,
+                webhooks,
+                catalogue,
+                flags,
                 environment: self.environment,
                 cors_origins: self.cors_origin,
                 clock,
@@ -265,25 +289,22 @@ fn behaviours(given: &[String], payments: Provider, faults: &mut Vec<String>) ->
     all
 }
 
-fn rollout(text: &str, faults: &mut Vec<String>) -> Rollout {
-    match text {
-        "all" => Rollout::All,
-        "off" => Rollout::Off,
-        list => {
-            let mut only = std::collections::BTreeSet::new();
-            for org in list.split(',') {
-                match OrgId::parse(org) {
-                    Ok(org) => {
-                        only.insert(org);
-                    }
-                    Err(malformed) => {
-                        faults.push(format!("--tier-changes: `{org}` must be all, off or {}", malformed.rule));
-                    }
-                }
-            }
-            Rollout::Only(only)
-        }
-    }
+fn flags(changes: &str, downgrades: bool, faults: &mut Vec<String>) -> Flags {
+    let changes = Rollout::parse(changes).unwrap_or_else(|bad| {
+        faults.extend(bad.iter().map(|part| {
+            format!("--tier-changes: `{part}` must be an organisation, such as org_acme, or one share, such as 10%")
+        }));
+        Rollout::Off
+    });
+    Flags { changes, downgrades }
+}
+
+/// The compiled-in tiers with these files over them.
+fn tiers(files: &[PathBuf], faults: &mut Vec<String>) -> Catalogue {
+    catalogue::text::read_files(files, |file| std::fs::read_to_string(file)).unwrap_or_else(|all| {
+        faults.extend(all.0.iter().map(|fault| format!("--catalogue: {fault}")));
+        Catalogue::default()
+    })
 }
 
 fn clock(file: Option<&Path>, faults: &mut Vec<String>) -> Option<Scaled> {
@@ -328,7 +349,7 @@ mod tests {
     fn the_defaults_are_good() {
         let config = options(&[]).check().expect("good");
         assert_eq!(config.payments_book, PathBuf::from("data/subscription.db.payments.jsonl"));
-        assert!(!config.dev && config.clock.speed == 1 && config.rollout == Rollout::All);
+        assert!(!config.dev && config.clock.speed == 1 && config.flags == Flags::default());
     }
 
     #[test]
@@ -339,6 +360,7 @@ mod tests {
             "--volume-url=https://x",
             "--sim-payments=org_a=decline,nonsense",
             "--stripe-key-file=/no/such/file",
+            "--catalogue=/no/such/tiers.toml",
             "--tier-changes=org_a,b",
             "--clock-file=/no/such/file",
             "--hold=gating.nonsense",
@@ -352,6 +374,7 @@ mod tests {
             "--sim-payments",
             "--sim-payments",
             "--stripe-key-file",
+            "--catalogue",
             "--tier-changes",
             "--clock-file",
             "--hold",

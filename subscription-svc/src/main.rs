@@ -35,7 +35,10 @@ fn main() -> ExitCode {
             Err(fault) => return fail(EX_UNAVAILABLE, &fault),
         };
         // One line for whoever started it; everything else goes to stderr.
-        let line = serde_json::json!({ "listening": app.local_addr().to_string() });
+        let mut line = serde_json::json!({ "listening": app.local_addr().to_string() });
+        if let Some(webhooks) = app.webhook_addr() {
+            line["webhooks"] = webhooks.to_string().into();
+        }
         if let Err(error) = writeln!(std::io::stdout(), "{line}") {
             tracing::warn!(%error, "nobody reads where this listens");
         }

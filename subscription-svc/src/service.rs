@@ -9,13 +9,14 @@ use crate::hub::Hub;
 use crate::migrations::Migrations;
 use crate::payments::Payments;
 use crate::store::{self, Constraint, Store};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use subscription_core::flags::Flags;
 use tiershift_common::clock::Clock;
 use tiershift_common::ids::Ids;
 use tiershift_common::status::Fault;
 use tiershift_core::catalogue::Catalogue;
-use tiershift_core::ids::{ChangeId, OrgId};
+use tiershift_core::ids::ChangeId;
 use tiershift_core::{Error, Kind, Reason, UnixMs};
 use tokio::sync::Notify;
 
@@ -24,28 +25,6 @@ pub type Outcome<T> = Result<T, Fault>;
 
 /// When a store that does not answer may be asked again, in milliseconds of real time.
 const RETRY_STORE_MS: u64 = 1_000;
-
-/// For whom tier changes are switched on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Rollout {
-    /// For nobody.
-    Off,
-    /// For these organisations.
-    Only(BTreeSet<OrgId>),
-    /// For everybody.
-    All,
-}
-
-impl Rollout {
-    /// Whether it is on for an organisation.
-    pub fn includes(&self, org: &OrgId) -> bool {
-        match self {
-            Self::Off => false,
-            Self::Only(orgs) => orgs.contains(org),
-            Self::All => true,
-        }
-    }
-}
 
 /// What this process has learned, and when by its own clock: where a wait begins (H7, H29). Empty after a restart,
 /// so that every wait is waited in full again.
@@ -88,8 +67,8 @@ pub struct Service {
     pub ids: Ids,
     /// All tiers.
     pub catalogue: Catalogue,
-    /// For whom tier changes are on.
-    pub rollout: Rollout,
+    /// What is switched on.
+    pub flags: Flags,
     /// Where to stand still.
     pub hold: Hold,
     /// Where waits begin.
@@ -118,7 +97,7 @@ impl Service {
             clock,
             ids,
             catalogue: Catalogue::default(),
-            rollout: Rollout::All,
+            flags: Flags::default(),
             hold: Hold::never(),
             learned: Learned::default(),
             follow: Notify::new(),

@@ -354,12 +354,8 @@ async fn nobody_comes_in_without_a_caller_and_what_is_not_built_says_so() {
     let mut anonymous = pb::tier_service_client::TierServiceClient::new(channel);
     let refused = error(anonymous.list_tiers(pb::ListTiersRequest::default()).await);
     assert_eq!((refused.kind, refused.reason), (Kind::Unauthenticated, Reason::Unauthenticated));
-    let mut subscriptions = running.subscriptions(OWNER);
     let mut access = running.access(OWNER);
     let unbuilt = [
-        error(subscriptions.cancel_subscription(pb::CancelSubscriptionRequest::default()).await),
-        error(subscriptions.resume_subscription(pb::ResumeSubscriptionRequest::default()).await),
-        error(subscriptions.list_audit_events(pb::ListAuditEventsRequest::default()).await),
         error(access.batch_check_access(pb::BatchCheckAccessRequest::default()).await),
         error(access.check_provisioning(pb::CheckProvisioningRequest::default()).await),
         error(access.watch_access(pb::WatchAccessRequest::default()).await),

@@ -10,10 +10,12 @@ use std::time::Duration;
 use subscription_core::access::Pace;
 use subscription_core::change::State;
 use subscription_core::status::SubscriptionStatus;
+use subscription_svc::store::inbox::{Inbox, WebhookState};
 use subscription_svc::store::postgres::tenure::Tenure;
 use subscription_svc::store::postgres::{Migrate, OpenFault, Postgres, SchemaFault};
-use subscription_svc::store::{ChangeFilter, Fault, Feed, Key, Loaded, Store, SubscriptionFilter, Write};
+use subscription_svc::store::{AuditFilter, ChangeFilter, Fault, Feed, Key, Loaded, Store, SubscriptionFilter, Write};
 use support::rows::*;
+use tiershift_common::clock::{Clock as _, Scaled};
 use tiershift_core::ids::OrgId;
 use tiershift_postgres::Server;
 use tokio_util::sync::CancellationToken;
@@ -305,7 +307,15 @@ async fn no_list_reads_a_whole_table() {
             NULL, now(), now(), NULL FROM generate_series(1, 20000) n;
         INSERT INTO subscription SELECT 'sub_' || lpad(n::text, 26, '0'), 'org_' || n % 50, 'kg' || lpad(to_hex(n), 16, '0'),
             'ladybug-standard', CASE WHEN n % 1000 = 0 THEN 'past_due' ELSE 'active' END, true, 100, 'USD', 1, 'monthly',
-            now(), now() + interval '1 month', NULL, NULL, 'manual', '', NULL, now(), now() FROM generate_series(1, 20000) n;
+            now(), now() + interval '1 month', NULL, NULL, 'manual', 'p' || n, NULL, now(), now(), now(), '[]',
+            now() + n * interval '1 s' FROM generate_series(1, 20000) n;
+        INSERT INTO audit (audit_id, org_id, graph_id, subscription_id, change_id, kind, actor, at, message, detail)
+            SELECT 'aud_' || lpad(n::text, 26, '0'), 'org_' || n % 50, 'kg' || lpad(to_hex(n), 16, '0'),
+            'sub_' || lpad(n::text, 26, '0'), 'chg_' || lpad(n::text, 26, '0'), 'change_accepted', 'a', now(), 'm', '{}'
+            FROM generate_series(1, 20000) n;
+        INSERT INTO webhook_event (event_id, provider, kind, subject, ours, created, received, state, attempts, not_before,
+            note, body) SELECT 'evt_' || n, 'stripe', 'invoice.paid', 's', '', now(), now(),
+            CASE WHEN n % 1000 = 0 THEN 'pending' ELSE 'applied' END, 0, now(), '', '{}' FROM generate_series(1, 20000) n;
         INSERT INTO tier_change SELECT 'chg_' || lpad(n::text, 26, '0'), 'org_' || n % 50,
             'kg' || lpad(to_hex(n), 16, '0'), 'sub_' || lpad(n::text, 26, '0'),
             CASE WHEN n % 1000 = 0 THEN 'failed' ELSE 'succeeded' END, false, false, NULL, n, 1, now(), '{}'
@@ -342,14 +352,29 @@ async fn no_list_reads_a_whole_table() {
     let _unreadable = store.events(&Feed::Org(org.clone(), 0), 0, 50).await;
     let _unreadable = store.events(&Feed::Changes(vec![change_id(7), change_id(9)]), 0, 50).await;
     store.feed_base(&org).await.expect("read");
-    store.due(T).await.expect("read");
+    Store::due(&store, T).await.expect("read");
+    let now = Scaled::wall().now();
+    store.due_subscriptions(now.plus(5_000), 50).await.expect("read");
+    store.subscription_of_provider("manual", "p7").await.expect("read");
+    Inbox::due(&store, now.plus(5_000), 50).await.expect("read");
+    store.list(WebhookState::Dead, None, 50).await.expect("read");
+    let audits = [
+        AuditFilter::default(),
+        AuditFilter { org: Some(org.clone()), ..Default::default() },
+        AuditFilter { graph: Some(graph(7).id), ..Default::default() },
+        AuditFilter { subscription: Some(subscription(7, 7).id), ..Default::default() },
+        AuditFilter { change: Some(change_id(7)), ..Default::default() },
+    ];
+    for filter in &audits {
+        store.audit_events(filter, None, 50).await.expect("listed");
+    }
     let _unreadable = store.read(&Key::graph(graph(7).id)).await;
     let _unreadable = store.read(&Key::change(change_id(7))).await;
     store.close().await;
     let log = server.log();
     let plans = &log[before..];
     assert!(plans.contains("Index"), "plans are logged: {plans}");
-    for table in ["subscription", "tier_change", "graph", "change_event"] {
+    for table in ["subscription", "tier_change", "graph", "change_event", "audit", "webhook_event"] {
         let whole = format!("Seq Scan on {table} ");
         assert!(!plans.contains(&whole), "{table} is read whole: {plans}");
     }

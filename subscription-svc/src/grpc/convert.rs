@@ -2,15 +2,16 @@
 
 use crate::saga::because;
 use crate::store::Loaded;
-use crate::store::rows::{Endpoint, Expected, Graph, Interval, Subgraph, Subscription, TierChange};
-use crate::usecase::Preview;
+use crate::store::rows::{
+    AuditEvent, AuditKind, Endpoint, Expected, Graph, Interval, Subgraph, Subscription, TierChange,
+};
+use crate::usecase::{Listed, Preview, Room};
 use subscription_core::change::{Change, Charge, Return, State};
 use subscription_core::proration::Quote;
 use subscription_core::rules::{Direction, Timing};
 use subscription_core::status::{GraphState, SubscriptionStatus};
 use tiershift_common::convert::{event_to_proto, not_checked_to_proto, reason_to_proto, violation_to_proto};
-use tiershift_core::catalogue::Tier;
-use tiershift_core::ids::{ChangeId, GraphId};
+use tiershift_core::ids::{ChangeId, GraphId, SubscriptionId};
 use tiershift_core::{Reason, UnixMs};
 use tiershift_proto::common::v1 as common;
 use tiershift_proto::subscription::v1 as pb;
@@ -115,8 +116,37 @@ pub fn subscription(subscription: &Subscription) -> pb::Subscription {
     }
 }
 
-/// A tier.
-pub fn tier(tier: &Tier, room: pb::TierRoom) -> pb::Tier {
+/// An entry of the audit.
+pub fn audit(event: &AuditEvent) -> pb::AuditEvent {
+    pb::AuditEvent {
+        audit_id: event.id.to_string(),
+        org_id: event.org.to_string(),
+        graph_id: event.graph.as_ref().map(GraphId::to_string).unwrap_or_default(),
+        subscription_id: event.subscription.as_ref().map(SubscriptionId::to_string).unwrap_or_default(),
+        change_id: event.change.as_ref().map(ChangeId::to_string).unwrap_or_default(),
+        kind: audit_kind(event.kind).into(),
+        actor: event.actor.clone(),
+        at_unix_ms: event.at.0,
+        message: event.message.clone(),
+        detail: event.detail.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+    }
+}
+
+/// The contract's name for what was done is ours in capitals; a test holds that each has one.
+fn audit_kind(kind: AuditKind) -> pb::AuditKind {
+    let name = format!("AUDIT_KIND_{}", kind.as_str().to_ascii_uppercase());
+    pb::AuditKind::from_str_name(&name).unwrap_or(pb::AuditKind::Unspecified)
+}
+
+/// A tier, as one caller sees it.
+pub fn tier(listed: &Listed) -> pb::Tier {
+    let tier = &listed.tier;
+    let room = match listed.room {
+        Room::NotAsked => pb::TierRoom::Unspecified,
+        Room::Available => pb::TierRoom::Available,
+        Room::Full => pb::TierRoom::Full,
+        Room::Unknown => pb::TierRoom::Unknown,
+    };
     pb::Tier {
         name: tier.name.to_string(),
         display_name: tier.display_name.clone(),
@@ -127,7 +157,7 @@ pub fn tier(tier: &Tier, room: pb::TierRoom) -> pb::Tier {
         max_subgraphs: i32::try_from(tier.max_subgraphs).unwrap_or(i32::MAX),
         rate_multiplier_milli: i32::try_from(tier.rate_multiplier_milli).unwrap_or(i32::MAX),
         instance_type: tier.instance_type.clone(),
-        offered: tier.offered,
+        offered: listed.sold,
         room: room.into(),
     }
 }
@@ -317,6 +347,13 @@ mod tests {
         for known in State::ALL {
             let name = state(*known).as_str_name().strip_prefix("TIER_CHANGE_STATE_").expect("the prefix");
             assert_eq!(name.to_lowercase(), known.as_str());
+        }
+    }
+
+    #[test]
+    fn everything_that_is_audited_has_a_name_in_the_contract() {
+        for kind in AuditKind::ALL {
+            assert_ne!(audit_kind(*kind), pb::AuditKind::Unspecified, "{}", kind.as_str());
         }
     }
 }

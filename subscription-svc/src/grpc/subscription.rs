@@ -1,16 +1,17 @@
-//! SubscriptionService: create, get and list. Canceling, resuming and the audit are not built yet.
+//! SubscriptionService: create, get, list, cancel, resume, correct; and the audit.
 
 use super::graph::all;
-use super::{Api, convert, not_built, refused};
-use crate::store::SubscriptionFilter;
+use super::{Api, convert, refused};
 use crate::store::rows::Interval;
-use crate::usecase::{CreateSubscription, Initial};
+use crate::store::{AuditFilter, SubscriptionFilter};
+use crate::usecase::{CancelSubscription, CorrectSubscription, CreateSubscription, Initial};
+use subscription_core::lifecycle::End;
 use subscription_core::status::SubscriptionStatus;
 use tiershift_common::caller::Caller;
 use tiershift_common::fields::FieldsExt as _;
 use tiershift_common::page::Scope;
 use tiershift_core::error::Fields;
-use tiershift_core::ids::{GraphId, OrgId, RequestId, SubscriptionId, TierName};
+use tiershift_core::ids::{AuditId, ChangeId, GraphId, OrgId, RequestId, SubscriptionId, TierName};
 use tiershift_core::{Error, UnixMs};
 use tiershift_proto::common::v1 as common;
 use tiershift_proto::subscription::v1 as pb;
@@ -19,6 +20,9 @@ use tonic::{Request, Response, Status};
 
 /// Most cents of an amount, as the contract has it.
 const CENTS_MAX: i64 = 1_000_000_000_000;
+
+/// Most credits of a month, as the contract has it.
+const CREDITS_MAX: i64 = 1_000_000_000;
 
 #[tonic::async_trait]
 impl SubscriptionService for Api {
@@ -81,23 +85,63 @@ impl SubscriptionService for Api {
 
     async fn cancel_subscription(
         &self,
-        _: Request<pb::CancelSubscriptionRequest>,
+        request: Request<pb::CancelSubscriptionRequest>,
     ) -> Result<Response<pb::CancelSubscriptionResponse>, Status> {
-        Err(not_built("CancelSubscription"))
+        let caller = Caller::of(&request)?;
+        let command = cancel(request.into_inner()).map_err(refused)?;
+        let after = self.run(|service| async move { service.cancel_subscription(&caller, command).await }).await?;
+        Ok(Response::new(pb::CancelSubscriptionResponse { subscription: Some(convert::subscription(&after)) }))
     }
 
     async fn resume_subscription(
         &self,
-        _: Request<pb::ResumeSubscriptionRequest>,
+        request: Request<pb::ResumeSubscriptionRequest>,
     ) -> Result<Response<pb::ResumeSubscriptionResponse>, Status> {
-        Err(not_built("ResumeSubscription"))
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let mut fields = Fields::new();
+        let id = fields.id("request_id", RequestId::parse(request.request_id));
+        let subscription = fields.id("subscription_id", SubscriptionId::parse(request.subscription_id));
+        let (id, subscription) = all(fields, id.zip(subscription)).map_err(refused)?;
+        let after =
+            self.run(|service| async move { service.resume_subscription(&caller, id, &subscription).await }).await?;
+        Ok(Response::new(pb::ResumeSubscriptionResponse { subscription: Some(convert::subscription(&after)) }))
+    }
+
+    async fn correct_subscription(
+        &self,
+        request: Request<pb::CorrectSubscriptionRequest>,
+    ) -> Result<Response<pb::CorrectSubscriptionResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let command = correct(request.into_inner()).map_err(refused)?;
+        let after = self.run(|service| async move { service.correct_subscription(&caller, command).await }).await?;
+        Ok(Response::new(pb::CorrectSubscriptionResponse { subscription: Some(convert::subscription(&after)) }))
     }
 
     async fn list_audit_events(
         &self,
-        _: Request<pb::ListAuditEventsRequest>,
+        request: Request<pb::ListAuditEventsRequest>,
     ) -> Result<Response<pb::ListAuditEventsResponse>, Status> {
-        Err(not_built("ListAuditEvents"))
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let filters = (&request.org_id, &request.graph_id, &request.subscription_id, &request.change_id);
+        let scope = Scope::pages("ListAuditEvents", &filters);
+        let mut fields = Fields::new();
+        let org = fields.optional_id("org_id", &request.org_id, OrgId::parse);
+        let graph = fields.optional_id("graph_id", &request.graph_id, GraphId::parse);
+        let subscription = fields.optional_id("subscription_id", &request.subscription_id, SubscriptionId::parse);
+        let change = fields.optional_id("change_id", &request.change_id, ChangeId::parse);
+        let size = fields.page_size("page_size", request.page_size);
+        let read = org.zip(graph).zip(subscription.zip(change)).zip(size);
+        let (((org, graph), (subscription, change)), size) = all(fields, read).map_err(refused)?;
+        let filter = AuditFilter { org, graph, subscription, change };
+        let before: Option<AuditId> = scope.position(&request.page_token).map_err(refused)?;
+        let page = self.service.list_audit(&caller, filter, before.as_ref(), size).await?;
+        let last = page.rows.last().filter(|_| page.more);
+        Ok(Response::new(pb::ListAuditEventsResponse {
+            next_page_token: last.map(|event| scope.token(&event.id)).unwrap_or_default(),
+            events: page.rows.iter().map(convert::audit).collect(),
+        }))
     }
 }
 
@@ -122,6 +166,53 @@ pub(super) fn price(path: &str, money: &common::Money, fields: &mut Fields) -> O
         return None;
     }
     Some((cents?, currency.clone()))
+}
+
+fn cancel(request: pb::CancelSubscriptionRequest) -> Result<CancelSubscription, Error> {
+    let mut fields = Fields::new();
+    let end = match pb::CancelTiming::try_from(request.timing) {
+        Ok(pb::CancelTiming::Now) => Some(End::Now),
+        Ok(pb::CancelTiming::PeriodEnd) => Some(End::PeriodEnd),
+        Ok(pb::CancelTiming::Unspecified) | Err(_) => {
+            fields.fault("timing", "must be NOW or PERIOD_END");
+            None
+        }
+    };
+    let id = fields.id("request_id", RequestId::parse(request.request_id));
+    let subscription = fields.id("subscription_id", SubscriptionId::parse(request.subscription_id));
+    let note = fields.text("note", &request.note, 0..=1_000);
+    let read = id
+        .zip(subscription)
+        .zip(end.zip(note))
+        .map(|((request, subscription), (end, note))| CancelSubscription { request, subscription, end, note });
+    all(fields, read)
+}
+
+fn correct(request: pb::CorrectSubscriptionRequest) -> Result<CorrectSubscription, Error> {
+    let mut fields = Fields::new();
+    let asked = pb::SubscriptionStatus::try_from(request.status);
+    let status = known("status", request.status, asked, &mut fields).map(convert::status_from);
+    let id = fields.id("request_id", RequestId::parse(request.request_id));
+    let subscription = fields.id("subscription_id", SubscriptionId::parse(request.subscription_id));
+    let price = match &request.price {
+        None => Some(None),
+        Some(money) => price("price", money, &mut fields).map(Some),
+    };
+    let monthly_credits = match request.monthly_credits {
+        None => Some(None),
+        Some(credits) => fields.range("monthly_credits", credits, 0..=CREDITS_MAX).map(Some),
+    };
+    let reason = fields.text("reason", &request.reason, 1..=1_000);
+    if request.price.is_none() && request.monthly_credits.is_none() && status == Some(None) {
+        fields.fault("status", "must be given, or price, or monthly_credits: nothing would be corrected");
+    }
+    let read = match (id, subscription, status, price, monthly_credits, reason) {
+        (Some(request), Some(subscription), Some(status), Some(price), Some(monthly_credits), Some(reason)) => {
+            Some(CorrectSubscription { request, subscription, status, price, monthly_credits, reason })
+        }
+        _ => None,
+    };
+    all(fields, read)
 }
 
 fn create(request: pb::CreateSubscriptionRequest) -> Result<CreateSubscription, Error> {

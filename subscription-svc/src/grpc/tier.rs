@@ -27,18 +27,8 @@ impl TierService for Api {
         let mut fields = Fields::new();
         let graph = fields.optional_id("graph_id", &request.graph_id, GraphId::parse);
         let graph = all(fields, graph).map_err(refused)?;
-        let rooms = match (request.with_room, graph) {
-            (false, _) => None,
-            (true, graph) => Some(self.service.rooms(&caller, graph.as_ref()).await?),
-        };
-        let room = |n: usize| match rooms.as_ref().map(|rooms| rooms.get(n).copied().flatten()) {
-            None => pb::TierRoom::Unspecified,
-            Some(None) => pb::TierRoom::Unknown,
-            Some(Some(true)) => pb::TierRoom::Available,
-            Some(Some(false)) => pb::TierRoom::Full,
-        };
-        let tiers = self.service.catalogue.tiers().iter().enumerate();
-        let tiers = tiers.map(|(n, tier)| convert::tier(tier, room(n))).collect();
+        let listed = self.service.list_tiers(&caller, request.with_room, graph.as_ref()).await?;
+        let tiers = listed.iter().map(convert::tier).collect();
         Ok(Response::new(pb::ListTiersResponse { tiers }))
     }
 

@@ -3,7 +3,7 @@
 //! It belongs to the embedded adapters, as a provider's own books do, and not to our store: a lost transaction of
 //! ours must not take it along. A last line that was cut by a crash was never acknowledged and is dropped.
 
-use super::Body;
+use super::{Body, Invoice};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -36,8 +36,9 @@ pub enum Fault {
 pub struct Entry {
     /// The idempotency key.
     pub key: String,
-    /// The change.
-    pub change: ChangeId,
+    /// The change; none for an invoice of a period.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<ChangeId>,
     /// Taken, in cents; negative was given.
     pub amount_cents: i64,
     /// The price from then on, if it was set.
@@ -51,10 +52,22 @@ impl Entry {
     pub fn of(key: String, change: &ChangeId, bytes: &str, body: &Body) -> Self {
         Self {
             key,
-            change: change.clone(),
+            change: Some(change.clone()),
             amount_cents: body.amount_cents,
             price_cents: body.price_cents,
             bytes: bytes.to_owned(),
+        }
+    }
+
+    /// The invoice of a period.
+    pub fn invoice(key: String, invoice: &Invoice) -> Self {
+        Self {
+            key,
+            change: None,
+            amount_cents: invoice.amount_cents,
+            price_cents: None,
+            // Plain values always have a JSON form.
+            bytes: serde_json::to_string(invoice).unwrap_or_default(),
         }
     }
 }
@@ -128,12 +141,17 @@ impl Book {
 
     /// What a change took in all, in cents: what was taken less what was given back (invariant 7).
     pub fn net_cents(&self, change: &ChangeId) -> i64 {
-        self.lock().entries.values().filter(|e| &e.change == change).map(|e| e.amount_cents).sum()
+        self.lock().entries.values().filter(|e| e.change.as_ref() == Some(change)).map(|e| e.amount_cents).sum()
+    }
+
+    /// Everything that stands in it, by key.
+    pub fn all(&self) -> Vec<Entry> {
+        self.lock().entries.values().cloned().collect()
     }
 
     /// Everything that was done for a change, by key.
     pub fn entries(&self, change: &ChangeId) -> Vec<Entry> {
-        self.lock().entries.values().filter(|e| &e.change == change).cloned().collect()
+        self.lock().entries.values().filter(|e| e.change.as_ref() == Some(change)).cloned().collect()
     }
 }
 
@@ -143,7 +161,7 @@ mod tests {
 
     fn entry(key: &str, amount_cents: i64) -> Entry {
         let change = ChangeId::parse("chg_01ARZ3NDEKTSV4RRFFQ69G5FAV").expect("well formed");
-        Entry { key: key.to_owned(), change, amount_cents, price_cents: None, bytes: "{}".to_owned() }
+        Entry { key: key.to_owned(), change: Some(change), amount_cents, price_cents: None, bytes: "{}".to_owned() }
     }
 
     #[test]
@@ -158,7 +176,7 @@ mod tests {
         let mut file = OpenOptions::new().append(true).open(&path).expect("the file");
         file.write_all(b"{\"key\":\"c\",\"amo").expect("a cut line");
         let book = Book::open(&path).expect("a book");
-        let change = entry("a", 0).change;
+        let change = entry("a", 0).change.expect("of a change");
         assert_eq!((book.entries(&change).len(), book.net_cents(&change)), (2, 0));
         book.enter(entry("c", 1)).expect("entered");
         drop(book);

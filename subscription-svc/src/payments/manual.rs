@@ -3,7 +3,7 @@
 //! Nothing is ever declined, and everything is done at once: the line is the promise to pay.
 
 use super::book::{Book, Entry};
-use super::{Answer, Body, Payments, Reading};
+use super::{Answer, Body, Invoice, Payments, Reading};
 use crate::store::rows::PaymentRequest;
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -31,6 +31,16 @@ impl Payments for Manual {
         let key = request.key();
         let Ok(body) = serde_json::from_str::<Body>(&request.bytes) else { return Answer::ServerFault };
         match self.book.enter(Entry::of(key.clone(), &request.change, &request.bytes, &body)) {
+            Ok(()) => Answer::Done { reference: format!("line:{key}") },
+            Err(error) => {
+                tracing::error!(key, error = %error, "the book of invoice lines cannot be written");
+                Answer::Unknown
+            }
+        }
+    }
+
+    async fn invoice(&self, invoice: &Invoice, key: &str) -> Answer {
+        match self.book.enter(Entry::invoice(key.to_owned(), invoice)) {
             Ok(()) => Answer::Done { reference: format!("line:{key}") },
             Err(error) => {
                 tracing::error!(key, error = %error, "the book of invoice lines cannot be written");

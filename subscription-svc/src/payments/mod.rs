@@ -12,11 +12,13 @@ pub mod sim;
 #[cfg(feature = "stripe")]
 pub mod stripe;
 
-use crate::store::rows::{Interval, PaymentKind, PaymentRequest, Subscription, TierChange};
+use crate::store::rows::{Interval, PaymentKind, PaymentRequest, Subscription, TellKind, TierChange, Told};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use subscription_core::proration::Quote;
+pub use subscription_core::provider::Billing;
+use subscription_core::provider::Books;
 use tiershift_core::ids::TierName;
 use tiershift_core::{Reason, UnixMs};
 
@@ -64,6 +66,37 @@ impl Body {
             proration_unix_s: change.quote.at.0.div_euclid(1_000),
             metadata: BTreeMap::from([("change_id".to_owned(), change.id.to_string())]),
         }
+    }
+}
+
+/// An invoice for one period of a subscription, as it is stored and sent. Field order is the byte order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invoice {
+    /// Who pays: the organisation.
+    pub customer: String,
+    /// Our subscription.
+    pub subscription: String,
+    /// What is due, in cents.
+    pub amount_cents: i64,
+    /// ISO 4217.
+    pub currency: String,
+    /// The period's first instant, in Unix seconds.
+    pub period_start_unix_s: i64,
+    /// Its last.
+    pub period_end_unix_s: i64,
+}
+
+impl Invoice {
+    /// What is to be invoiced; none if something else is told.
+    pub fn of(subscription: &Subscription, told: &Told) -> Option<Self> {
+        (told.kind == TellKind::Invoice).then(|| Self {
+            customer: subscription.org.to_string(),
+            subscription: subscription.id.to_string(),
+            amount_cents: told.amount_cents,
+            currency: subscription.currency.clone(),
+            period_start_unix_s: told.period.0.0.div_euclid(1_000),
+            period_end_unix_s: told.period.1.0.div_euclid(1_000),
+        })
     }
 }
 
@@ -166,23 +199,17 @@ pub struct Snapshot {
     pub latest_invoice: Option<InvoiceState>,
 }
 
-/// A subscription's billing state at a provider.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Billing {
-    /// The first payment is outstanding.
-    Incomplete,
-    /// Nothing is due yet.
-    Trialing,
-    /// Paid.
-    Active,
-    /// A payment is overdue and is being asked for.
-    PastDue,
-    /// Payment was given up; it goes on existing.
-    Unpaid,
-    /// Paused.
-    Paused,
-    /// It has ended, or never began.
-    Ended,
+impl Snapshot {
+    /// What it says of time and state.
+    pub fn books(&self) -> Books {
+        Books {
+            billing: self.status,
+            period_start: self.period_start,
+            period_end: self.period_end,
+            cancel_at: self.cancel_at,
+            ended_at: self.ended_at,
+        }
+    }
 }
 
 /// What became of an invoice.
@@ -216,6 +243,26 @@ pub trait Payments: Send + Sync {
 
     /// Sends the stored bytes under the stored key.
     async fn post(&self, request: &PaymentRequest) -> Answer;
+
+    /// Invoices a period. Only asked of providers that do not renew by themselves.
+    async fn invoice(&self, _invoice: &Invoice, _key: &str) -> Answer {
+        Answer::Done { reference: String::new() }
+    }
+
+    /// Tells it one thing of a subscription's life, under the key that was stored with it.
+    async fn tell(&self, subscription: &Subscription, told: &Told) -> Answer {
+        if let Some(invoice) = Invoice::of(subscription, told) {
+            return self.invoice(&invoice, &told.key).await;
+        }
+        let name = &subscription.provider_subscription_id;
+        match told.kind {
+            // The provider never heard of it: there is nothing to end or to take back.
+            _ if name.is_empty() => Answer::Done { reference: String::new() },
+            TellKind::CancelNow => self.cancel(name, false, &told.key).await,
+            TellKind::CancelAtPeriodEnd => self.cancel(name, true, &told.key).await,
+            TellKind::Resume | TellKind::Invoice => self.resume(name, &told.key).await,
+        }
+    }
 
     /// Reads what became of a request, by the metadata that it carried.
     async fn read(&self, request: &PaymentRequest) -> Reading;

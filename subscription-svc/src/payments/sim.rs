@@ -4,7 +4,7 @@
 //! key, as real ones are.
 
 use super::book::{Book, Entry};
-use super::{Answer, Body, Payments, Reading};
+use super::{Answer, Body, Invoice, Payments, Reading};
 use crate::store::rows::{PaymentKind, PaymentRequest};
 use async_trait::async_trait;
 use std::collections::{BTreeMap, BTreeSet};
@@ -134,6 +134,26 @@ impl Payments for Sim {
                 other => other,
             },
             _ => self.done(request, &body),
+        }
+    }
+
+    async fn invoice(&self, invoice: &Invoice, key: &str) -> Answer {
+        let first = self.first_time(key);
+        let behaviour = self.behaviour(&invoice.customer).filter(|_| self.book.get(key).is_none());
+        match behaviour {
+            Some(Behaviour::Decline) => return Answer::Refused { reason: Reason::PaymentDeclined },
+            Some(Behaviour::NotImmediate) => return Answer::Refused { reason: Reason::PaymentNotImmediate },
+            Some(Behaviour::Silent) => return Answer::Unknown,
+            Some(Behaviour::LoseRequest) if first => return Answer::Unknown,
+            _ => {}
+        }
+        match self.book.enter(Entry::invoice(key.to_owned(), invoice)) {
+            Ok(()) if first && behaviour == Some(Behaviour::LoseAnswer) => Answer::Unknown,
+            Ok(()) => Answer::Done { reference: reference(key) },
+            Err(error) => {
+                tracing::error!(key, error = %error, "the book of the payment simulator cannot be written");
+                Answer::Unknown
+            }
         }
     }
 

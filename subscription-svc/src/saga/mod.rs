@@ -2,7 +2,7 @@
 //!
 //! `turn` is the pure heart: one transaction of a change. `follower` brings the volume's events; `worker` delivers
 //! owed effects, one at a time and in order per change, by `deliver`, `gate` and `charge`; `compare` holds both
-//! services against each other. Effects start only from the state at the head (H22): every delivery asks the change,
+//! services against each other. Beside them runs the worker that keeps the time of subscriptions (`lifecycle`). Effects start only from the state at the head (H22): every delivery asks the change,
 //! as it is now, whether it still wants the effect.
 
 mod charge;
@@ -14,6 +14,7 @@ pub mod turn;
 mod wording;
 mod worker;
 
+use crate::lifecycle;
 use crate::service::Service;
 use crate::store;
 use crate::store::rows::{Owed, TierChange};
@@ -69,8 +70,9 @@ pub async fn run(service: Arc<Service>, stop: CancellationToken) {
     }
     let follower = follower::run(Arc::clone(&service), stop.clone());
     let worker = worker::run(Arc::clone(&service), stop.clone());
-    let compare = compare::run(service, stop);
-    tokio::join!(follower, worker, compare);
+    let compare = compare::run(Arc::clone(&service), stop.clone());
+    let lives = lifecycle::worker::run(service, stop);
+    tokio::join!(follower, worker, compare, lives);
 }
 
 /// Changes of another life of the store are put before a person before anything else happens: nothing of them may be

@@ -3,20 +3,21 @@
 //! One mutex, no I/O, nothing durable. Every rule that the schema of the SQL adapters holds is checked here before
 //! anything is written; the conformance suite runs over both.
 
+use super::inbox::{Inbox, WebhookEvent, WebhookMark, WebhookState};
 use super::rows::{
     Access, AuditEvent, Graph, Leases, Owed, PaymentKind, PaymentRequest, Request, RequestKey, Revision, Subgraph,
     Subscription, TierChange,
 };
 use super::{
-    Act, ChangeFilter, Committed, Constraint, Due, FIRST_LEASES, Fault, Feed, Key, Loaded, Published, Store, Subject,
-    SubscriptionFilter, Write,
+    Act, AuditFilter, ChangeFilter, Committed, Constraint, Due, FIRST_LEASES, Fault, Feed, Key, Loaded, Published,
+    Store, Subject, SubscriptionFilter, Write,
 };
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tiershift_core::UnixMs;
 use tiershift_core::event::ChangeEvent;
-use tiershift_core::ids::{AnyGraphId, ChangeId, GraphId, OrgId, SubscriptionId};
+use tiershift_core::ids::{AnyGraphId, AuditId, ChangeId, GraphId, OrgId, SubscriptionId};
 
 /// The store.
 #[derive(Debug)]
@@ -24,13 +25,14 @@ pub struct Memory {
     state: Mutex<State>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct State {
     graphs: BTreeMap<GraphId, Graph>,
     subgraphs: BTreeMap<AnyGraphId, Subgraph>,
     subscriptions: BTreeMap<SubscriptionId, Subscription>,
     /// By graph, so that loading one does not read all; `changes_of` too.
     subscriptions_of: BTreeMap<GraphId, Vec<SubscriptionId>>,
+    of_provider: BTreeMap<(String, String), SubscriptionId>,
     changes: BTreeMap<ChangeId, TierChange>,
     changes_of: BTreeMap<GraphId, Vec<ChangeId>>,
     events: BTreeMap<u64, Published>,
@@ -43,6 +45,7 @@ struct State {
     access: BTreeMap<GraphId, Access>,
     revision: Revision,
     requests: BTreeMap<RequestKey, Request>,
+    webhooks: BTreeMap<String, WebhookEvent>,
     leases: Leases,
     feed: u64,
     epoch: i64,
@@ -62,6 +65,7 @@ impl Memory {
             subgraphs: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
             subscriptions_of: BTreeMap::new(),
+            of_provider: BTreeMap::new(),
             changes: BTreeMap::new(),
             changes_of: BTreeMap::new(),
             events: BTreeMap::new(),
@@ -74,11 +78,24 @@ impl Memory {
             access: BTreeMap::new(),
             revision: Revision { version: 0, nonce: 0 },
             requests: BTreeMap::new(),
+            webhooks: BTreeMap::new(),
             leases,
             feed: 0,
             epoch: 1,
         };
         Self { state: Mutex::new(state) }
+    }
+
+    /// A store of its own with everything that is in this one.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        Self { state: Mutex::new(self.lock().clone()) }
+    }
+
+    /// Holds what another one holds, and nothing else.
+    pub fn become_copy_of(&self, other: &Self) {
+        let state = other.lock().clone();
+        *self.lock() = state;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -119,6 +136,12 @@ impl State {
         }
     }
 
+    /// Another row with the provider's name of this one, by the index that it would break.
+    fn named_by_provider(&self, row: &Subscription) -> Option<SubscriptionId> {
+        let name = (row.provider.clone(), row.provider_subscription_id.clone());
+        self.of_provider.get(&name).cloned()
+    }
+
     fn changes_of(&self, graph: &GraphId) -> impl Iterator<Item = &TierChange> {
         self.changes_of.get(graph).into_iter().flatten().filter_map(|id| self.changes.get(id))
     }
@@ -151,6 +174,9 @@ impl State {
                     };
                     if self.subscriptions_of(&new.graph).any(|s| s.id != new.id && live(s)) {
                         return Err(Constraint::LiveSubscription);
+                    }
+                    if self.named_by_provider(new).is_some_and(|other| other != new.id) {
+                        return Err(Constraint::Other);
                     }
                 }
                 Write::Change(new) => {
@@ -208,6 +234,10 @@ impl State {
                 }
                 Write::Subscription(subscription) => {
                     index(&mut self.subscriptions_of, &subscription.graph, &subscription.id);
+                    if !subscription.provider_subscription_id.is_empty() {
+                        let name = (subscription.provider.clone(), subscription.provider_subscription_id.clone());
+                        self.of_provider.insert(name, subscription.id.clone());
+                    }
                     self.subscriptions.insert(subscription.id.clone(), *subscription);
                 }
                 Write::Change(change) => {
@@ -238,6 +268,7 @@ impl State {
                 }
                 Write::Audit(event) => self.audit.push(*event),
                 Write::Access(access, nonce) => records.push((*access, nonce)),
+                Write::Webhooks(mark) => self.mark(&mark),
                 Write::Request(request) => {
                     self.requests.insert(request.key.clone(), request);
                 }
@@ -252,6 +283,15 @@ impl State {
         }
         committed.access = (!stored.is_empty()).then_some((self.revision, stored));
         committed
+    }
+
+    fn mark(&mut self, mark: &WebhookMark) {
+        for id in &mark.ids {
+            if let Some(event) = self.webhooks.get_mut(id) {
+                (event.state, event.attempts, event.not_before) = (mark.state, mark.attempts, mark.not_before);
+                event.note.clone_from(&mark.note);
+            }
+        }
     }
 
     /// None cannot be: the change was checked to be there.
@@ -305,6 +345,12 @@ impl Store for Memory {
         Ok(self.lock().subscriptions.get(id).cloned())
     }
 
+    async fn subscription_of_provider(&self, provider: &str, name: &str) -> Result<Option<Subscription>, Fault> {
+        let state = self.lock();
+        let id = state.of_provider.get(&(provider.to_owned(), name.to_owned()));
+        Ok(id.and_then(|id| state.subscriptions.get(id)).cloned())
+    }
+
     async fn subscriptions(
         &self,
         filter: &SubscriptionFilter,
@@ -347,6 +393,15 @@ impl Store for Memory {
 
     async fn open_changes(&self) -> Result<Vec<TierChange>, Fault> {
         Ok(self.lock().changes.values().filter(|c| c.active() || c.follows).cloned().collect())
+    }
+
+    async fn due_subscriptions(&self, now: UnixMs, limit: u32) -> Result<(Vec<Subscription>, Option<UnixMs>), Fault> {
+        let state = self.lock();
+        let timed = state.subscriptions.values().filter_map(|s| Some((s.due()?, &s.id, s)));
+        let (mut due, later): (Vec<_>, Vec<_>) = timed.partition(|(at, _, _)| *at <= now);
+        due.sort_by_key(|(at, id, _)| (*at, *id));
+        let next = later.into_iter().map(|(at, _, _)| at).min();
+        Ok((due.into_iter().take(limit as usize).map(|(_, _, s)| s.clone()).collect(), next))
     }
 
     async fn due(&self, now: UnixMs) -> Result<Due, Fault> {
@@ -405,6 +460,25 @@ impl Store for Memory {
         Ok(state.audit.iter().filter(|a| a.change.as_ref() == Some(change)).cloned().collect())
     }
 
+    async fn audit_events(
+        &self,
+        filter: &AuditFilter,
+        before: Option<&AuditId>,
+        limit: u32,
+    ) -> Result<Vec<AuditEvent>, Fault> {
+        let state = self.lock();
+        let wanted = |a: &&AuditEvent| {
+            filter.org.as_ref().is_none_or(|org| &a.org == org)
+                && filter.graph.as_ref().is_none_or(|graph| a.graph.as_ref() == Some(graph))
+                && filter.subscription.as_ref().is_none_or(|id| a.subscription.as_ref() == Some(id))
+                && filter.change.as_ref().is_none_or(|id| a.change.as_ref() == Some(id))
+                && before.is_none_or(|b| &a.id < b)
+        };
+        let mut found: Vec<&AuditEvent> = state.audit.iter().filter(wanted).collect();
+        found.sort_by(|a, b| b.id.cmp(&a.id));
+        Ok(found.into_iter().take(limit as usize).cloned().collect())
+    }
+
     async fn epoch(&self) -> Result<i64, Fault> {
         Ok(self.lock().epoch)
     }
@@ -413,5 +487,40 @@ impl Store for Memory {
         let mut state = self.lock();
         state.epoch += 1;
         Ok(state.epoch)
+    }
+}
+
+#[async_trait]
+impl Inbox for Memory {
+    async fn receive(&self, events: &[WebhookEvent]) -> Result<u64, Fault> {
+        let mut state = self.lock();
+        let before = state.webhooks.len();
+        for event in events {
+            let n = u64::try_from(state.webhooks.len()).unwrap_or(u64::MAX).saturating_add(1);
+            state.webhooks.entry(event.id.clone()).or_insert_with(|| WebhookEvent { n, ..event.clone() });
+        }
+        Ok(u64::try_from(state.webhooks.len() - before).unwrap_or(u64::MAX))
+    }
+
+    async fn due(&self, now: UnixMs, limit: u32) -> Result<(Vec<WebhookEvent>, Option<UnixMs>), Fault> {
+        let state = self.lock();
+        let pending = state.webhooks.values().filter(|event| event.state == WebhookState::Pending);
+        let (mut due, later): (Vec<&WebhookEvent>, Vec<&WebhookEvent>) = pending.partition(|e| e.not_before <= now);
+        due.sort_by_key(|event| (event.not_before, event.n));
+        let next = later.iter().map(|event| event.not_before).min();
+        Ok((due.into_iter().take(limit as usize).cloned().collect(), next))
+    }
+
+    async fn mark(&self, mark: &WebhookMark) -> Result<(), Fault> {
+        self.lock().mark(mark);
+        Ok(())
+    }
+
+    async fn list(&self, wanted: WebhookState, before: Option<u64>, limit: u32) -> Result<Vec<WebhookEvent>, Fault> {
+        let state = self.lock();
+        let wanted = |e: &&WebhookEvent| e.state == wanted && before.is_none_or(|n| e.n < n);
+        let mut found: Vec<&WebhookEvent> = state.webhooks.values().filter(wanted).collect();
+        found.sort_by_key(|event| std::cmp::Reverse(event.n));
+        Ok(found.into_iter().take(limit as usize).cloned().collect())
     }
 }

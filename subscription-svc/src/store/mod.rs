@@ -12,6 +12,7 @@
 //! under the lock, H7); order between graphs; that reads outside of a transaction are the newest, only that they are
 //! of some committed state not older than the last acknowledged write of this process.
 
+pub mod inbox;
 pub mod memory;
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -22,6 +23,7 @@ mod sql;
 pub mod sqlite;
 
 use async_trait::async_trait;
+use inbox::WebhookMark;
 use rows::{
     Access, AuditEvent, Graph, Leases, Owed, PaymentRequest, Request, RequestKey, Revision, Subgraph, Subscription,
     TierChange,
@@ -30,7 +32,7 @@ use subscription_core::change::{Effect, State};
 use subscription_core::status::SubscriptionStatus;
 use tiershift_core::UnixMs;
 use tiershift_core::event::ChangeEvent;
-use tiershift_core::ids::{AnyGraphId, ChangeId, GraphId, OrgId, SubscriptionId};
+use tiershift_core::ids::{AnyGraphId, AuditId, ChangeId, GraphId, OrgId, SubscriptionId};
 
 /// The leases of a new store: a minute while nothing happens, two seconds while a change runs (H29).
 pub const FIRST_LEASES: Leases = Leases { calm_ms: 60_000, changing_ms: 2_000 };
@@ -179,6 +181,8 @@ pub enum Write {
     Access(Box<Access>, i64),
     /// Remember a request.
     Request(Request),
+    /// Note what became of events of the payment provider.
+    Webhooks(WebhookMark),
 }
 
 /// A public event with its place in the feed over all changes.
@@ -230,6 +234,19 @@ pub struct SubscriptionFilter {
     pub status: Option<SubscriptionStatus>,
 }
 
+/// Which entries of the audit a list shows. All that are given must match.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditFilter {
+    /// Of this organisation.
+    pub org: Option<OrgId>,
+    /// About this graph.
+    pub graph: Option<GraphId>,
+    /// About this subscription.
+    pub subscription: Option<SubscriptionId>,
+    /// About this change.
+    pub change: Option<ChangeId>,
+}
+
 /// Which events a watcher sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Feed {
@@ -267,6 +284,9 @@ pub trait Store: Send + Sync {
     /// One subscription.
     async fn subscription(&self, id: &SubscriptionId) -> Result<Option<Subscription>, Fault>;
 
+    /// The subscription that a payment provider knows by this name.
+    async fn subscription_of_provider(&self, provider: &str, name: &str) -> Result<Option<Subscription>, Fault>;
+
     /// Subscriptions, newest first, before this one.
     async fn subscriptions(
         &self,
@@ -289,6 +309,10 @@ pub trait Store: Send + Sync {
     /// Changes that have not ended, or whose migration still has something to tell, by id.
     async fn open_changes(&self) -> Result<Vec<TierChange>, Fault>;
 
+    /// Subscriptions for which something is due at `now`, those due longest first, at most so many; and when the first of
+    /// the others will be. Of one whose tier changes only what the provider must be told is ever due.
+    async fn due_subscriptions(&self, now: UnixMs, limit: u32) -> Result<(Vec<Subscription>, Option<UnixMs>), Fault>;
+
     /// What is due at `now`.
     async fn due(&self, now: UnixMs) -> Result<Due, Fault>;
 
@@ -307,6 +331,14 @@ pub trait Store: Send + Sync {
 
     /// The audit of a change, oldest first.
     async fn audit(&self, change: &ChangeId) -> Result<Vec<AuditEvent>, Fault>;
+
+    /// The audit, newest first, before this one.
+    async fn audit_events(
+        &self,
+        filter: &AuditFilter,
+        before: Option<&AuditId>,
+        limit: u32,
+    ) -> Result<Vec<AuditEvent>, Fault>;
 
     /// The epoch of this store (H19).
     async fn epoch(&self) -> Result<i64, Fault>;

@@ -64,7 +64,8 @@ impl Service {
         let busy = self.busy(loaded);
         rules::check(&Facts {
             catalogue: &self.catalogue,
-            enabled: self.rollout.includes(&graph.org),
+            org: &graph.org,
+            flags: Some(&self.flags),
             graph: graph.state,
             shared_repository: graph.shared_repository,
             tier: &graph.tier,
@@ -84,7 +85,8 @@ impl Service {
     pub fn check_again(&self, loaded: &Loaded, graph: &Graph, change: &TierChange) -> Report {
         rules::check(&Facts {
             catalogue: &self.catalogue,
-            enabled: true,
+            org: &graph.org,
+            flags: None,
             graph: graph.state,
             shared_repository: graph.shared_repository,
             tier: &graph.tier,
@@ -151,10 +153,7 @@ impl Service {
 
 /// What the price rests on, now.
 pub fn terms(subscription: &Subscription, target: &Tier) -> Terms {
-    let months = match subscription.interval {
-        crate::store::rows::Interval::Monthly => 1,
-        crate::store::rows::Interval::Annual => 12,
-    };
+    let months = i64::from(subscription.interval.months());
     Terms {
         price_before_cents: subscription.price_cents,
         price_after_cents: target.price_cents * months,

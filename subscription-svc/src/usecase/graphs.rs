@@ -186,7 +186,7 @@ impl Service {
     }
 
     /// Not while the tier of the graph changes.
-    fn not_changing(&self, loaded: &Loaded) -> Result<(), Error> {
+    pub(super) fn not_changing(&self, loaded: &Loaded) -> Result<(), Error> {
         match self.busy(loaded) {
             Some(busy) if busy.reason == Reason::ChangeActive => {
                 let text = "the tier of this graph is being changed; try again when that has ended";

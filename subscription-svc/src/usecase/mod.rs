@@ -6,16 +6,20 @@ mod cancel;
 mod change_tier;
 pub mod facts;
 mod graphs;
+mod lifecycle;
 mod preview;
 mod reading;
 pub mod repeat;
 mod subscriptions;
+mod tiers;
 
 pub use change_tier::ChangeTier;
 pub use graphs::{RegisterGraph, Registered};
+pub use lifecycle::{CancelSubscription, CorrectSubscription};
 pub use preview::Preview;
 pub use reading::Page;
 pub use subscriptions::{CreateSubscription, Initial};
+pub use tiers::{Listed, Room};
 
 use tiershift_common::caller::Caller;
 use tiershift_core::ids::OrgId;

@@ -2,10 +2,10 @@
 
 use super::{change_not_found, graph_not_found, subscription_not_found};
 use crate::service::{Outcome, Service, from_store};
-use crate::store::rows::{Graph, Subgraph, Subscription, TierChange};
-use crate::store::{ChangeFilter, Key, Loaded, SubscriptionFilter};
+use crate::store::rows::{AuditEvent, Graph, Subgraph, Subscription, TierChange};
+use crate::store::{AuditFilter, ChangeFilter, Key, Loaded, SubscriptionFilter};
 use tiershift_common::caller::Caller;
-use tiershift_core::ids::{AnyGraphId, ChangeId, GraphId, OrgId, SubscriptionId};
+use tiershift_core::ids::{AnyGraphId, AuditId, ChangeId, GraphId, OrgId, SubscriptionId};
 use tiershift_core::{Error, Kind, Reason};
 
 /// One page: the rows, and whether there are more after the last one.
@@ -90,6 +90,41 @@ impl Service {
     ) -> Outcome<Page<TierChange>> {
         self.may_list(caller, filter.org.as_ref(), filter.graph.as_ref()).await?;
         let rows = self.store.changes(filter, before, size + 1).await.map_err(from_store)?;
+        Ok(Page::of(rows, size))
+    }
+
+    /// The audit, newest first. Of an organisation for its owners and admins; of a graph, subscription or change for those of
+    /// the organisation that it belongs to; of everything for operators.
+    pub async fn list_audit(
+        &self,
+        caller: &Caller,
+        mut filter: AuditFilter,
+        before: Option<&AuditId>,
+        size: u32,
+    ) -> Outcome<Page<AuditEvent>> {
+        let mut of = filter.org.clone();
+        if let Some(graph) = &filter.graph {
+            of = Some(self.get_graph(caller, &graph.clone().into()).await?.0.org);
+        }
+        if let Some(id) = &filter.subscription {
+            of = Some(self.get_subscription(caller, id).await?.org);
+        }
+        if let Some(id) = &filter.change {
+            of = Some(self.get_change(caller, id).await?.org);
+        }
+        if !caller.is_operator() {
+            let Some(of) = of else {
+                let text = "only operators may list everything; give an org_id, graph_id, subscription_id or change_id";
+                return Err(Error::new(Kind::PermissionDenied, Reason::OperatorOnly, text).into());
+            };
+            if !caller.may_audit(&of) {
+                let text = "only owners and admins of the organisation, or operators, may read its audit";
+                return Err(Error::new(Kind::PermissionDenied, Reason::PermissionDenied, text).into());
+            }
+            // Whatever else is asked for: nothing of another organisation is in the answer.
+            filter.org = Some(filter.org.unwrap_or(of));
+        }
+        let rows = self.store.audit_events(&filter, before, size + 1).await.map_err(from_store)?;
         Ok(Page::of(rows, size))
     }
 

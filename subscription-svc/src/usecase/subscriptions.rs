@@ -14,6 +14,9 @@ use tiershift_common::status::Fault;
 use tiershift_core::ids::{GraphId, OrgId, RequestId, SubscriptionId, TierName};
 use tiershift_core::{Error, Kind, Reason, UnixMs};
 
+/// When to try again while the provider is still to be told of an end.
+const UNTOLD_RETRY_MS: i64 = 5_000;
+
 /// A subscription to create.
 #[derive(Clone, Debug, Serialize)]
 pub struct CreateSubscription {
@@ -84,6 +87,12 @@ impl Service {
             let error = Error::new(Kind::AlreadyExists, Reason::SubscriptionExists, text);
             return Err(error.with("subscription_id", known.id.as_str()));
         }
+        if loaded.subscription.as_ref().is_some_and(|ended| !ended.told.is_empty()) {
+            // It could not be told any more once another one counts, and the customer would pay for both.
+            let text = "the payment provider is still to be told that the last subscription ended; try again";
+            let error = Error::new(Kind::Aborted, Reason::ConcurrentUpdate, text);
+            return Err(error.retry_after_ms(self.hint_ms(UNTOLD_RETRY_MS)));
+        }
         let new = self.row(request, graph, now)?;
         let mut writes = Vec::new();
         // The one before has ended by time alone: nobody wrote that yet.
@@ -114,7 +123,7 @@ impl Service {
     fn row(&self, request: &CreateSubscription, graph: &Graph, now: UnixMs) -> Result<Subscription, Error> {
         let tier = self.catalogue.get(&request.tier).ok_or_else(|| unknown_tier("tier"))?;
         let mut faults = Vec::new();
-        if !tier.offered && request.initial.is_none() {
+        if !tier.sold_to(&request.org) && request.initial.is_none() {
             faults.push(violation(Reason::TierNotOffered, "tier", None, "choose a tier that is offered"));
         }
         if graph.tier != request.tier {
@@ -124,10 +133,7 @@ impl Service {
         if !faults.is_empty() {
             return Err(Error::refused(faults, Vec::new()));
         }
-        let months = match request.interval {
-            Interval::Monthly => 1,
-            Interval::Annual => 12,
-        };
+        let months = request.interval.months();
         let initial = request.initial.as_ref();
         let status = initial.map_or(SubscriptionStatus::PendingPayment, |i| i.status);
         let price = initial.and_then(|i| i.price.clone());
@@ -151,12 +157,14 @@ impl Service {
             currency,
             monthly_credits: tier.monthly_credits,
             interval: request.interval,
+            anchor: period_start,
             period_start,
             period_end,
             ends_at,
             canceled: canceled.then_some(now),
             provider: self.payments.name().to_owned(),
             provider_subscription_id: initial.map_or_else(String::new, |i| i.provider_subscription_id.clone()),
+            told: Vec::new(),
             active_change: None,
             created: now,
             updated: now,

@@ -10,7 +10,7 @@ use subscription_core::status::{GraphState, SubscriptionStatus};
 use subscription_svc::store::Write;
 use subscription_svc::store::rows::{
     Access, Endpoint, Expected, Graph, Interval, Measured, PaymentKind, PaymentOutcome, PaymentRequest, Subgraph,
-    Subscription, TierChange,
+    Subscription, TellKind, TierChange, Told,
 };
 use tiershift_core::UnixMs;
 use tiershift_core::event::{ChangeEvent, Direction as Way, Reads, Source, Writes};
@@ -60,12 +60,21 @@ pub fn subscription(n: u64, graph_n: u64) -> Subscription {
         currency: "USD".to_owned(),
         monthly_credits: 8_000,
         interval: Interval::Annual,
+        anchor: T.plus(-9),
         period_start: T,
         period_end: T.plus(1_000),
         ends_at: Some(T.plus(5)),
         canceled: None,
         provider: "sim".to_owned(),
-        provider_subscription_id: "p".to_owned(),
+        provider_subscription_id: format!("p{n}"),
+        told: vec![Told {
+            key: format!("told-{n}"),
+            kind: TellKind::Invoice,
+            amount_cents: 9_900,
+            period: (T, T.plus(7)),
+            attempts: 1,
+            not_before: T.plus(3),
+        }],
         active_change: Some(change_id(7)),
         created: T,
         updated: T,

@@ -39,11 +39,21 @@ pub async fn subscribed(service: &Service, n: u64, org: &str, on: &str) -> Graph
 
 /// The same, with a subscription that has a name at the provider.
 pub async fn subscribed_as(service: &Service, n: u64, org: &str, on: &str, provider_subscription: &str) -> GraphId {
+    let id = registered(service, n, org, on).await;
+    let mut subscription = subscription(&format!("s-{n}"), n, org, on);
+    if let Some(initial) = &mut subscription.initial {
+        provider_subscription.clone_into(&mut initial.provider_subscription_id);
+    }
+    service.create_subscription(&operator(), subscription).await.expect("subscribed");
+    id
+}
+
+/// Registers the n-th graph.
+pub async fn registered(service: &Service, n: u64, org: &str, on: &str) -> GraphId {
     let id = graph(n);
-    let org = OrgId::parse(org).expect("well formed");
     let registration = RegisterGraph {
         request: request(&format!("g-{n}")),
-        org: org.clone(),
+        org: OrgId::parse(org).expect("well formed"),
         graph: Some(id.clone()),
         tier: tier(on),
         shared_repository: false,
@@ -51,24 +61,27 @@ pub async fn subscribed_as(service: &Service, n: u64, org: &str, on: &str, provi
         endpoint: None,
     };
     service.register_graph(&operator(), registration).await.expect("registered");
+    id
+}
+
+/// An active, monthly subscription for the n-th graph.
+pub fn subscription(request_id: &str, n: u64, org: &str, on: &str) -> CreateSubscription {
     let initial = Initial {
         status: SubscriptionStatus::Active,
         price: None,
         period_start: None,
         period_end: None,
         ends_at: None,
-        provider_subscription_id: provider_subscription.to_owned(),
+        provider_subscription_id: String::new(),
     };
-    let subscription = CreateSubscription {
-        request: request(&format!("s-{n}")),
-        org,
-        graph: id.clone(),
+    CreateSubscription {
+        request: request(request_id),
+        org: OrgId::parse(org).expect("well formed"),
+        graph: graph(n),
         tier: tier(on),
         interval: Interval::Monthly,
         initial: Some(initial),
-    };
-    service.create_subscription(&operator(), subscription).await.expect("subscribed");
-    id
+    }
 }
 
 /// A change of the n-th graph.

@@ -8,10 +8,10 @@ use std::time::Duration;
 use subscription_svc::store::memory::Memory;
 use subscription_svc::store::rows::{Access, AuditEvent, Leases, Revision, Subgraph, Subscription, TierChange};
 use subscription_svc::store::{
-    Act, ChangeFilter, Committed, Due, Fault, Feed, Key, Loaded, Published, Store, SubscriptionFilter,
+    Act, AuditFilter, ChangeFilter, Committed, Due, Fault, Feed, Key, Loaded, Published, Store, SubscriptionFilter,
 };
 use tiershift_core::UnixMs;
-use tiershift_core::ids::{AnyGraphId, ChangeId, GraphId, OrgId, SubscriptionId};
+use tiershift_core::ids::{AnyGraphId, AuditId, ChangeId, GraphId, OrgId, SubscriptionId};
 use tiershift_tests::world::dice::Dice;
 
 /// Half of what a commit takes.
@@ -111,6 +111,10 @@ impl Store for Hazard {
         self.inner.subscription(id).await
     }
 
+    async fn subscription_of_provider(&self, provider: &str, name: &str) -> Result<Option<Subscription>, Fault> {
+        self.inner.subscription_of_provider(provider, name).await
+    }
+
     async fn subscriptions(
         &self,
         filter: &SubscriptionFilter,
@@ -137,6 +141,10 @@ impl Store for Hazard {
         self.inner.open_changes().await
     }
 
+    async fn due_subscriptions(&self, now: UnixMs, limit: u32) -> Result<(Vec<Subscription>, Option<UnixMs>), Fault> {
+        self.inner.due_subscriptions(now, limit).await
+    }
+
     async fn due(&self, now: UnixMs) -> Result<Due, Fault> {
         self.inner.due(now).await
     }
@@ -159,6 +167,15 @@ impl Store for Hazard {
 
     async fn audit(&self, change: &ChangeId) -> Result<Vec<AuditEvent>, Fault> {
         self.inner.audit(change).await
+    }
+
+    async fn audit_events(
+        &self,
+        filter: &AuditFilter,
+        before: Option<&AuditId>,
+        limit: u32,
+    ) -> Result<Vec<AuditEvent>, Fault> {
+        self.inner.audit_events(filter, before, limit).await
     }
 
     async fn epoch(&self) -> Result<i64, Fault> {

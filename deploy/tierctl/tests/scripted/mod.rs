@@ -341,6 +341,13 @@ impl sub::subscription_service_server::SubscriptionService for Script {
         unused()
     }
 
+    async fn correct_subscription(
+        &self,
+        _: Request<sub::CorrectSubscriptionRequest>,
+    ) -> Result<Response<sub::CorrectSubscriptionResponse>, Status> {
+        unused()
+    }
+
     async fn list_audit_events(
         &self,
         _: Request<sub::ListAuditEventsRequest>,

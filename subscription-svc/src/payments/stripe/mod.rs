@@ -1,9 +1,9 @@
 //! Stripe, over its REST API.
 //!
 //! `prepare` writes the calls that are stored, `ask` reads, `price` finds the price of a tier, `answer` says what a status
-//! and a code mean, `http` makes one call, `form` is their encoding. `options` is the command line; `signature` checks
-//! webhooks. Which calls may be repeated is `payments::policy`'s to say. Subscriptions are made at Stripe, by whoever
-//! sells them; ours carry their names.
+//! and a code mean, `http` makes one call, `form` is their encoding. `options` is the command line.
+//! Which calls may be repeated is `payments::policy`'s to say. Subscriptions are made at Stripe, by whoever sells them;
+//! ours carry their names.
 
 mod answer;
 mod ask;
@@ -13,7 +13,6 @@ mod object;
 pub mod options;
 mod prepare;
 mod price;
-pub mod signature;
 
 use super::{Answer, Fetched, Payments, Previewed, Reading, Unprepared};
 use crate::store::rows::{PaymentKind, PaymentRequest, Subscription, TierChange};

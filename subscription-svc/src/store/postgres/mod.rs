@@ -14,14 +14,19 @@ mod schema;
 mod session;
 mod sqlstate;
 pub mod tenure;
+mod webhook;
 
 pub use schema::{Migrate, SchemaFault};
 
+use super::inbox::{Inbox, WebhookEvent, WebhookMark, WebhookState};
 use super::rows::{Access, AuditEvent, Leases, Revision, Subgraph, Subscription, TierChange};
 use super::sql::batch::Batch;
 use super::sql::held::Held;
 use super::sql::picture;
-use super::{Act, Cause, ChangeFilter, Committed, Due, Fault, Feed, Key, Loaded, Published, Store, SubscriptionFilter};
+use super::{
+    Act, AuditFilter, Cause, ChangeFilter, Committed, Due, Fault, Feed, Key, Loaded, Published, Store,
+    SubscriptionFilter,
+};
 use async_trait::async_trait;
 use session::Message;
 use sqlstate::away;
@@ -31,7 +36,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgPool, Row as _
 use std::str::FromStr as _;
 use std::time::Duration;
 use tiershift_core::UnixMs;
-use tiershift_core::ids::{AnyGraphId, ChangeId, GraphId, OrgId, SubscriptionId};
+use tiershift_core::ids::{AnyGraphId, AuditId, ChangeId, GraphId, OrgId, SubscriptionId};
 
 /// Connections of transactions and of looks at one graph. One writes at a time (`commit.rs`).
 const WORKING: u32 = 8;
@@ -234,6 +239,10 @@ impl Store for Postgres {
         read::subscription(&mut *self.connection().await?, id).await
     }
 
+    async fn subscription_of_provider(&self, provider: &str, name: &str) -> Result<Option<Subscription>, Fault> {
+        read::subscription_of_provider(&mut *self.connection().await?, provider, name).await
+    }
+
     async fn subscriptions(
         &self,
         filter: &SubscriptionFilter,
@@ -258,6 +267,10 @@ impl Store for Postgres {
 
     async fn open_changes(&self) -> Result<Vec<TierChange>, Fault> {
         read::open_changes(&mut *self.connection().await?).await
+    }
+
+    async fn due_subscriptions(&self, now: UnixMs, limit: u32) -> Result<(Vec<Subscription>, Option<UnixMs>), Fault> {
+        read::due_subscriptions(&mut *self.connection().await?, now, limit).await
     }
 
     async fn due(&self, now: UnixMs) -> Result<Due, Fault> {
@@ -288,6 +301,15 @@ impl Store for Postgres {
         read::audit(&mut *self.connection().await?, change).await
     }
 
+    async fn audit_events(
+        &self,
+        filter: &AuditFilter,
+        before: Option<&AuditId>,
+        limit: u32,
+    ) -> Result<Vec<AuditEvent>, Fault> {
+        read::audit_events(&mut *self.connection().await?, filter, before, limit).await
+    }
+
     async fn epoch(&self) -> Result<i64, Fault> {
         read::epoch(&mut *self.connection().await?).await
     }
@@ -302,5 +324,24 @@ impl Store for Postgres {
     async fn close(&self) {
         self.working.close().await;
         self.listing.close().await;
+    }
+}
+
+#[async_trait]
+impl Inbox for Postgres {
+    async fn receive(&self, events: &[WebhookEvent]) -> Result<u64, Fault> {
+        webhook::receive(&mut *self.connection().await?, events).await
+    }
+
+    async fn due(&self, now: UnixMs, limit: u32) -> Result<(Vec<WebhookEvent>, Option<UnixMs>), Fault> {
+        webhook::due(&mut *self.connection().await?, now, limit).await
+    }
+
+    async fn mark(&self, mark: &WebhookMark) -> Result<(), Fault> {
+        webhook::mark(&mut *self.connection().await?, mark).await
+    }
+
+    async fn list(&self, state: WebhookState, before: Option<u64>, limit: u32) -> Result<Vec<WebhookEvent>, Fault> {
+        webhook::list(&mut *self.connection().await?, state, before, limit).await
     }
 }

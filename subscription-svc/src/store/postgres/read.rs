@@ -5,14 +5,14 @@ use super::sqlstate::away;
 use crate::store::rows::{Access, AuditEvent, Leases, Revision, Subgraph, Subscription, TierChange};
 use crate::store::sql::decode::{self, Columns, all, id};
 use crate::store::sql::lists;
-use crate::store::{ChangeFilter, Due, Fault, Feed, Published, SubscriptionFilter};
+use crate::store::{AuditFilter, ChangeFilter, Due, Fault, Feed, Published, SubscriptionFilter};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use sqlx::Row as _;
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::types::Json;
 use tiershift_core::UnixMs;
-use tiershift_core::ids::{AnyGraphId, ChangeId, GraphId, OrgId, SubscriptionId};
+use tiershift_core::ids::{AnyGraphId, AuditId, ChangeId, GraphId, OrgId, SubscriptionId};
 use time::OffsetDateTime;
 
 /// Subgraphs that are not deleted.
@@ -144,6 +144,44 @@ pub async fn audit(db: &mut PgConnection, change: &ChangeId) -> Result<Vec<Audit
     all(&rows.fetch_all(db).await.map_err(away)?, decode::audit)
 }
 
+/// Subscriptions that are due, and when the next will be.
+pub async fn due_subscriptions(
+    db: &mut PgConnection,
+    now: UnixMs,
+    limit: u32,
+) -> Result<(Vec<Subscription>, Option<UnixMs>), Fault> {
+    let rows = sqlx::query("SELECT * FROM subscription WHERE due <= $1 ORDER BY due, subscription_id LIMIT $2");
+    let rows = rows.bind(instant(now)?).bind(i64::from(limit)).fetch_all(&mut *db).await.map_err(away)?;
+    let next = sqlx::query("SELECT min(due) FROM subscription WHERE due > $1").bind(instant(now)?);
+    let next: Option<OffsetDateTime> = next.fetch_one(db).await.and_then(|row| row.try_get(0)).map_err(away)?;
+    Ok((all(&rows, decode::subscription)?, next.map(unix_ms)))
+}
+
+/// The subscription that a provider knows by a name.
+pub async fn subscription_of_provider(
+    db: &mut PgConnection,
+    provider: &str,
+    name: &str,
+) -> Result<Option<Subscription>, Fault> {
+    // The last condition is the index's own.
+    let row = sqlx::query(
+        "SELECT * FROM subscription WHERE provider = $1 AND provider_subscription_id = $2 AND provider_subscription_id <> ''",
+    );
+    let row = row.bind(provider).bind(name).fetch_optional(db).await.map_err(away)?;
+    row.map(|row| decode::subscription(&row)).transpose()
+}
+
+/// Entries of the audit, newest first.
+pub async fn audit_events(
+    db: &mut PgConnection,
+    filter: &AuditFilter,
+    before: Option<&AuditId>,
+    limit: u32,
+) -> Result<Vec<AuditEvent>, Fault> {
+    let rows = lists::audit(filter, before, limit).build().fetch_all(db).await.map_err(away)?;
+    all(&rows, decode::audit)
+}
+
 /// The epoch of the store.
 pub async fn epoch(db: &mut PgConnection) -> Result<i64, Fault> {
     sqlx::query("SELECT epoch FROM store_epoch").fetch_one(db).await.and_then(|row| row.try_get(0)).map_err(away)
@@ -192,7 +230,7 @@ fn read<T: DeserializeOwned>(column: &str, body: &RawValue) -> Result<T, Fault> 
 }
 
 /// Whole milliseconds: finer instants are not written here.
-fn unix_ms(at: OffsetDateTime) -> UnixMs {
+pub fn unix_ms(at: OffsetDateTime) -> UnixMs {
     UnixMs(i64::try_from(at.unix_timestamp_nanos().div_euclid(1_000_000)).unwrap_or(i64::MAX))
 }
 

@@ -20,6 +20,9 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/postgres/0009_request.sql"),
     include_str!("../../../migrations/postgres/0010_store_epoch.sql"),
     include_str!("../../../migrations/postgres/0011_service.sql"),
+    include_str!("../../../migrations/postgres/0012_subscription_life.sql"),
+    include_str!("../../../migrations/postgres/0013_audit_lists.sql"),
+    include_str!("../../../migrations/postgres/0014_webhook_event.sql"),
 ];
 
 /// The lock's number: any that nothing else in the database uses.

@@ -8,6 +8,7 @@
 use super::decode::{Columns, id};
 use super::encode::{Row, Table, Value, instant as at, json, text};
 use super::{Dialect, instant};
+use crate::store::inbox::WebhookMark;
 use crate::store::rows::{
     Access, AuditEvent, Graph, PaymentRequest, Request, Revision, Subgraph, Subscription, TierChange,
 };
@@ -42,13 +43,15 @@ pub enum Deed {
     Request,
     /// Appends an event.
     Event,
+    /// Notes what became of events of the payment provider.
+    Webhooks,
     /// Writes an access record under the next version.
     Access,
 }
 
 impl Deed {
     /// All.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Graph,
         Self::Subgraph,
         Self::DeleteSubgraphs,
@@ -61,6 +64,7 @@ impl Deed {
         Self::Audit,
         Self::Request,
         Self::Event,
+        Self::Webhooks,
         Self::Access,
     ];
 
@@ -79,6 +83,7 @@ impl Deed {
             Self::Audit => "append_audit",
             Self::Request => "put_request",
             Self::Event => "append_event",
+            Self::Webhooks => "mark_webhooks",
             Self::Access => "put_access",
         }
     }
@@ -107,6 +112,7 @@ impl Deed {
             Self::Audit => put(AuditEvent::TABLE),
             Self::Request => put(Request::TABLE),
             Self::Event => own(dialect.event),
+            Self::Webhooks => own(dialect.webhooks),
             Self::Access => own(dialect.access),
         }
     }
@@ -126,6 +132,7 @@ impl Deed {
             | Self::Retry
             | Self::Audit
             | Self::Request
+            | Self::Webhooks
             | Self::Access => Constraint::Other,
         }
     }
@@ -176,6 +183,7 @@ impl Batch {
                 Write::Payment(row) => (Deed::Payment, row.values()?),
                 Write::Audit(row) => (Deed::Audit, row.values()?),
                 Write::Request(row) => (Deed::Request, row.values()?),
+                Write::Webhooks(mark) => (Deed::Webhooks, marked(&mark)?),
                 Write::Event(event) => {
                     batch.events.push(event);
                     continue;
@@ -221,4 +229,10 @@ impl Batch {
         }
         Ok(Committed { access: access.map(|revision| (revision, stored)), published, owes: self.owes })
     }
+}
+
+/// What became of events: state, attempts, instant, note, ids as a list.
+pub fn marked(mark: &WebhookMark) -> Result<Vec<Value>, Fault> {
+    let attempts = Value::Number(i64::from(mark.attempts));
+    Ok(vec![text(mark.state.as_str()), attempts, at(mark.not_before), text(mark.note.as_str()), json(&mark.ids)?])
 }

@@ -3,6 +3,7 @@
 //!
 //! How a type is kept is an adapter's, by [`Columns`]; from values to rows is `encode.rs`.
 
+use crate::store::inbox::{WebhookEvent, WebhookState};
 use crate::store::rows::{
     Access, AuditEvent, AuditKind, Graph, Interval, Leases, Owed, PaymentKind, PaymentOutcome, PaymentRequest, Request,
     RequestKey, Revision, Subgraph, Subscription,
@@ -123,16 +124,41 @@ pub fn subscription(row: &impl Columns) -> Result<Subscription, Fault> {
         currency: row.text("currency")?,
         monthly_credits: row.number("monthly_credits")?,
         interval: word(row, "billing_interval", Interval::parse)?,
+        anchor: row.instant("anchor")?,
         period_start: row.instant("period_start")?,
         period_end: row.instant("period_end")?,
         ends_at: row.optional_instant("ends_at")?,
         canceled: row.optional_instant("canceled")?,
         provider: row.text("provider")?,
         provider_subscription_id: row.text("provider_subscription_id")?,
+        told: row.json("told")?,
         active_change: optional_id(row, "active_change_id", ChangeId::parse)?,
         created: row.instant("created")?,
         updated: row.instant("updated")?,
     })
+}
+
+/// A row of `webhook_event`.
+pub fn webhook(row: &impl Columns) -> Result<WebhookEvent, Fault> {
+    Ok(WebhookEvent {
+        id: row.text("event_id")?,
+        n: row.count("n")?,
+        provider: row.text("provider")?,
+        kind: row.text("kind")?,
+        subject: row.text("subject")?,
+        ours: row.text("ours")?,
+        created: row.instant("created")?,
+        received: row.instant("received")?,
+        state: word(row, "state", WebhookState::parse)?,
+        attempts: small(row, "attempts")?,
+        not_before: row.instant("not_before")?,
+        note: row.text("note")?,
+        body: row.text("body")?,
+    })
+}
+
+fn small(row: &impl Columns, column: &str) -> Result<u32, Fault> {
+    u32::try_from(row.number(column)?).map_err(|_| Fault::Corrupt(format!("{column}: none of a count")))
 }
 
 /// A row of `owed_effect`.
@@ -141,8 +167,7 @@ pub fn owed(row: &impl Columns) -> Result<Owed, Fault> {
         id: row.number("id")?,
         change: id(row, "change_id", ChangeId::parse)?,
         effect: row.json("effect")?,
-        attempts: u32::try_from(row.number("attempts")?)
-            .map_err(|_| Fault::Corrupt("attempts: none of a count".to_owned()))?,
+        attempts: small(row, "attempts")?,
         not_before: row.instant("not_before")?,
     })
 }

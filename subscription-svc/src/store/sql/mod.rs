@@ -31,6 +31,8 @@ pub struct Dialect {
     /// Appends an event with the next feed number, which the change keeps if it is its first: change, sequence, body. Answers
     /// with `feed` and `org_id`, or with nothing if there is no such change.
     pub event: &'static [&'static str],
+    /// Notes what became of events of the payment provider: state, attempts, instant, note, ids as a JSON list.
+    pub webhooks: &'static [&'static str],
     /// Takes the next version for a record: nonce, graph, organisation, body. Answers with `version`.
     pub access: &'static [&'static str],
 }

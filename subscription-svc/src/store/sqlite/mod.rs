@@ -9,11 +9,13 @@
 mod read;
 mod schema;
 mod transaction;
+mod webhook;
 
+use super::inbox::{Inbox, WebhookEvent, WebhookMark, WebhookState};
 use super::rows::{Access, AuditEvent, Leases, Revision, Subgraph, Subscription, TierChange};
 use super::sql::held::Held;
 use super::{
-    Act, Cause, ChangeFilter, Committed, Constraint, Due, Fault, Feed, Key, Loaded, Published, Store,
+    Act, AuditFilter, Cause, ChangeFilter, Committed, Constraint, Due, Fault, Feed, Key, Loaded, Published, Store,
     SubscriptionFilter,
 };
 use async_trait::async_trait;
@@ -22,7 +24,7 @@ use sqlx::{Row as _, SqliteConnection, SqlitePool};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tiershift_core::UnixMs;
-use tiershift_core::ids::{AnyGraphId, ChangeId, GraphId, OrgId, SubscriptionId};
+use tiershift_core::ids::{AnyGraphId, AuditId, ChangeId, GraphId, OrgId, SubscriptionId};
 
 /// Readers beside the one writer. SQLite reads are microseconds of CPU: more connections than a few cores help nobody.
 const READERS: u32 = 4;
@@ -160,6 +162,10 @@ impl Store for Sqlite {
         read::subscription(&mut *self.reader().await?, id).await
     }
 
+    async fn subscription_of_provider(&self, provider: &str, name: &str) -> Result<Option<Subscription>, Fault> {
+        read::subscription_of_provider(&mut *self.reader().await?, provider, name).await
+    }
+
     async fn subscriptions(
         &self,
         filter: &SubscriptionFilter,
@@ -184,6 +190,10 @@ impl Store for Sqlite {
 
     async fn open_changes(&self) -> Result<Vec<TierChange>, Fault> {
         read::open_changes(&mut *self.reader().await?).await
+    }
+
+    async fn due_subscriptions(&self, now: UnixMs, limit: u32) -> Result<(Vec<Subscription>, Option<UnixMs>), Fault> {
+        read::due_subscriptions(&mut *self.reader().await?, now, limit).await
     }
 
     async fn due(&self, now: UnixMs) -> Result<Due, Fault> {
@@ -213,6 +223,15 @@ impl Store for Sqlite {
         read::audit(&mut *self.reader().await?, change).await
     }
 
+    async fn audit_events(
+        &self,
+        filter: &AuditFilter,
+        before: Option<&AuditId>,
+        limit: u32,
+    ) -> Result<Vec<AuditEvent>, Fault> {
+        read::audit_events(&mut *self.reader().await?, filter, before, limit).await
+    }
+
     async fn epoch(&self) -> Result<i64, Fault> {
         read::epoch(&mut *self.reader().await?).await
     }
@@ -228,6 +247,25 @@ impl Store for Sqlite {
     async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
+    }
+}
+
+#[async_trait]
+impl Inbox for Sqlite {
+    async fn receive(&self, events: &[WebhookEvent]) -> Result<u64, Fault> {
+        webhook::receive(&mut *self.writer.acquire().await.map_err(away)?, events).await
+    }
+
+    async fn due(&self, now: UnixMs, limit: u32) -> Result<(Vec<WebhookEvent>, Option<UnixMs>), Fault> {
+        webhook::due(&mut *self.reader().await?, now, limit).await
+    }
+
+    async fn mark(&self, mark: &WebhookMark) -> Result<(), Fault> {
+        webhook::mark(&mut *self.writer.acquire().await.map_err(away)?, mark).await
+    }
+
+    async fn list(&self, state: WebhookState, before: Option<u64>, limit: u32) -> Result<Vec<WebhookEvent>, Fault> {
+        webhook::list(&mut *self.reader().await?, state, before, limit).await
     }
 }
 

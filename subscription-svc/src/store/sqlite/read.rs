@@ -5,12 +5,12 @@ use super::{Connection, away};
 use crate::store::rows::{Access, AuditEvent, Leases, Revision, Subgraph, Subscription, TierChange};
 use crate::store::sql::decode::{self, Columns, all, id};
 use crate::store::sql::lists;
-use crate::store::{ChangeFilter, Due, Fault, Feed, Published, SubscriptionFilter};
+use crate::store::{AuditFilter, ChangeFilter, Due, Fault, Feed, Published, SubscriptionFilter};
 use serde::de::DeserializeOwned;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 use tiershift_core::UnixMs;
-use tiershift_core::ids::{AnyGraphId, ChangeId, GraphId, OrgId, SubscriptionId};
+use tiershift_core::ids::{AnyGraphId, AuditId, ChangeId, GraphId, OrgId, SubscriptionId};
 
 /// Subgraphs that are not deleted.
 pub async fn subgraphs(
@@ -139,6 +139,44 @@ pub async fn access(db: &mut Connection) -> Result<(Revision, Leases, Vec<Access
 pub async fn audit(db: &mut Connection, change: &ChangeId) -> Result<Vec<AuditEvent>, Fault> {
     let rows = sqlx::query("SELECT * FROM audit WHERE change_id = ? ORDER BY at_ms, rowid").bind(change.as_str());
     all(&rows.fetch_all(db).await.map_err(away)?, decode::audit)
+}
+
+/// Subscriptions that are due, and when the next will be.
+pub async fn due_subscriptions(
+    db: &mut Connection,
+    now: UnixMs,
+    limit: u32,
+) -> Result<(Vec<Subscription>, Option<UnixMs>), Fault> {
+    let rows = sqlx::query("SELECT * FROM subscription WHERE due_ms <= ? ORDER BY due_ms, subscription_id LIMIT ?");
+    let rows = rows.bind(now.0).bind(limit).fetch_all(&mut *db).await.map_err(away)?;
+    let next = sqlx::query("SELECT min(due_ms) FROM subscription WHERE due_ms > ?").bind(now.0);
+    let next: Option<i64> = next.fetch_one(db).await.and_then(|row| row.try_get(0)).map_err(away)?;
+    Ok((all(&rows, decode::subscription)?, next.map(UnixMs)))
+}
+
+/// The subscription that a provider knows by a name.
+pub async fn subscription_of_provider(
+    db: &mut Connection,
+    provider: &str,
+    name: &str,
+) -> Result<Option<Subscription>, Fault> {
+    // The last condition is the index's own.
+    let row = sqlx::query(
+        "SELECT * FROM subscription WHERE provider = ? AND provider_subscription_id = ? AND provider_subscription_id <> ''",
+    );
+    let row = row.bind(provider).bind(name).fetch_optional(db).await.map_err(away)?;
+    row.map(|row| decode::subscription(&row)).transpose()
+}
+
+/// Entries of the audit, newest first.
+pub async fn audit_events(
+    db: &mut Connection,
+    filter: &AuditFilter,
+    before: Option<&AuditId>,
+    limit: u32,
+) -> Result<Vec<AuditEvent>, Fault> {
+    let rows = lists::audit(filter, before, limit).build().fetch_all(db).await.map_err(away)?;
+    all(&rows, decode::audit)
 }
 
 /// The epoch of the store.

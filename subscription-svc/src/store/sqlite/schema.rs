@@ -18,6 +18,9 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0008_audit.sql"),
     include_str!("../../../migrations/sqlite/0009_request.sql"),
     include_str!("../../../migrations/sqlite/0010_store_epoch.sql"),
+    include_str!("../../../migrations/sqlite/0011_subscription_life.sql"),
+    include_str!("../../../migrations/sqlite/0012_audit_lists.sql"),
+    include_str!("../../../migrations/sqlite/0013_webhook_event.sql"),
 ];
 
 /// Applies what is missing.

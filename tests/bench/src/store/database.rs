@@ -100,7 +100,8 @@ impl Database {
                          now(), now(), NULL FROM {numbers};
                      INSERT INTO subscription SELECT 'sub_' || lpad(n::text, 26, '0'), 'org_' || (n % {orgs}), {graph},
                          'ladybug-standard', 'active', true, 100, 'USD', 1, 'monthly', now(), now() + interval '1 month',
-                         NULL, NULL, 'manual', '', NULL, now(), now() FROM {numbers};
+                         NULL, NULL, 'manual', '', NULL, now(), now(), now(), '[]', now() + interval '1 month'
+                         FROM {numbers};
                      VACUUM ANALYZE"
                 );
                 for statement in fill.split(';') {
@@ -118,7 +119,7 @@ impl Database {
                          NULL, 1, 1, NULL FROM numbers;
                      {numbers} INSERT INTO subscription SELECT printf('sub_%026d', n), 'org_' || (n % {orgs}), {graph},
                          'ladybug-standard', 'active', 1, 100, 'USD', 1, 'monthly', 1, 2, NULL, NULL, 'manual', '', NULL,
-                         1, 1 FROM numbers;
+                         1, 1, 1, '[]', 2 FROM numbers;
                      ANALYZE"
                 );
                 let fill = sqlx::AssertSqlSafe(fill);

@@ -1,0 +1,399 @@
+//! What the provider tells us, in virtual time: in any order, twice, late, about subscriptions that nobody knows, and while
+//! a tier changes.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a test: its failure is the report")]
+
+mod support;
+
+use async_trait::async_trait;
+use rand::seq::SliceRandom as _;
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use subscription_core::status::{GraphState, SubscriptionStatus};
+use subscription_svc::payments::{Answer, Billing, Fetched, Payments, Reading, Snapshot};
+use subscription_svc::service::Service;
+use subscription_svc::store::inbox::{Inbox, WebhookEvent, WebhookState};
+use subscription_svc::store::memory::Memory;
+use subscription_svc::store::rows::{Interval, PaymentRequest, Subscription};
+use subscription_svc::store::{Key, Store};
+use subscription_svc::usecase::Initial;
+use subscription_svc::webhooks::{apply, event};
+use support::port::Port;
+use support::seed;
+use support::volume::Fake;
+use support::world::START;
+use tiershift_common::clock::{Clock, Virtual, sleep_ms};
+use tiershift_common::ids::Ids;
+use tiershift_core::UnixMs;
+use tiershift_core::ids::GraphId;
+
+const DAY_MS: i64 = 86_400_000;
+
+/// A provider with one picture of each subscription, as it is now.
+#[derive(Default)]
+struct Books {
+    all: Mutex<BTreeMap<String, Snapshot>>,
+    silent: Mutex<bool>,
+    asked: Mutex<u32>,
+}
+
+impl Books {
+    fn set(&self, name: &str, snapshot: Snapshot) {
+        self.all.lock().expect("books").insert(name.to_owned(), snapshot);
+    }
+
+    fn silent(&self, silent: bool) {
+        *self.silent.lock().expect("silent") = silent;
+    }
+
+    fn asked(&self) -> u32 {
+        std::mem::take(&mut *self.asked.lock().expect("asked"))
+    }
+}
+
+#[async_trait]
+impl Payments for Books {
+    fn name(&self) -> &'static str {
+        "stripe"
+    }
+
+    async fn post(&self, _: &PaymentRequest) -> Answer {
+        Answer::Done { reference: "r".to_owned() }
+    }
+
+    async fn read(&self, _: &PaymentRequest) -> Reading {
+        Reading::Nothing
+    }
+
+    async fn fetch(&self, name: &str) -> Fetched {
+        *self.asked.lock().expect("asked") += 1;
+        tokio::time::sleep(std::time::Duration::from_millis(80)).await;
+        if *self.silent.lock().expect("silent") {
+            return Fetched::Unknown;
+        }
+        let found = self.all.lock().expect("books").get(name).cloned();
+        found.map_or(Fetched::Gone, |snapshot| Fetched::Snapshot(Box::new(snapshot)))
+    }
+}
+
+struct World {
+    store: Arc<Memory>,
+    books: Arc<Books>,
+    clock: Arc<dyn Clock>,
+    service: Arc<Service>,
+}
+
+impl World {
+    async fn start() -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(Virtual::starting_at(START));
+        let store = Arc::new(Memory::default());
+        let books = Arc::new(Books::default());
+        let port = Arc::new(Port(Fake::new(Arc::clone(&clock))));
+        let ids = Ids::seeded(Arc::clone(&clock), 1);
+        let shared = Arc::clone(&store) as Arc<dyn Store>;
+        let service = Service::new(shared, port, Arc::clone(&books) as Arc<dyn Payments>, Arc::clone(&clock), ids);
+        service.committer.reload().await.expect("loaded");
+        Self { store, books, clock, service: Arc::new(service) }
+    }
+
+    /// A graph whose subscription the provider knows by `name`; none: not yet.
+    async fn subscribed(&self, n: u64, name: Option<&str>, status: SubscriptionStatus) -> GraphId {
+        let graph = seed::registered(&self.service, n, "org_a", "ladybug-standard").await;
+        let initial = Initial {
+            status,
+            price: None,
+            period_start: Some(UnixMs(START)),
+            period_end: Some(UnixMs(START + 31 * DAY_MS)),
+            ends_at: None,
+            provider_subscription_id: name.unwrap_or_default().to_owned(),
+        };
+        let mut wanted = seed::subscription(&format!("s-{n}"), n, "org_a", "ladybug-standard");
+        wanted.initial = Some(initial);
+        self.service.create_subscription(&seed::operator(), wanted).await.expect("subscribed");
+        graph
+    }
+
+    async fn subscription(&self, graph: &GraphId) -> Subscription {
+        self.store.read(&Key::graph(graph.clone())).await.expect("read").subscription.expect("a subscription")
+    }
+
+    async fn receive(&self, events: &[WebhookEvent]) -> u64 {
+        self.store.receive(events).await.expect("stored")
+    }
+
+    /// Works until nothing is due.
+    async fn settle(&self) {
+        while apply::turn(&self.service, self.store.as_ref()).await.expect("read").is_some_and(|at| at <= self.now()) {}
+    }
+
+    fn now(&self) -> UnixMs {
+        self.clock.now()
+    }
+
+    async fn pass(&self, ms: i64) {
+        sleep_ms(self.clock.as_ref(), ms).await;
+    }
+
+    async fn state_of(&self, id: &str) -> (WebhookState, String) {
+        for state in WebhookState::ALL {
+            let found = self.store.list(*state, None, 100_000).await.expect("read");
+            if let Some(event) = found.into_iter().find(|event| event.id == id) {
+                return (event.state, event.note);
+            }
+        }
+        panic!("no event {id}");
+    }
+}
+
+fn snapshot(status: Billing, periods: i64) -> Snapshot {
+    Snapshot {
+        status,
+        period_start: UnixMs(START + 31 * DAY_MS * (periods - 1)),
+        period_end: UnixMs(START + 31 * DAY_MS * periods),
+        cancel_at: None,
+        canceled_at: None,
+        ended_at: None,
+        price_cents: 9_900,
+        currency: "USD".to_owned(),
+        interval: Some(Interval::Monthly),
+        latest_invoice: None,
+    }
+}
+
+fn webhook(id: &str, kind: &str, subject: &str, ours: &str, now: UnixMs) -> WebhookEvent {
+    let object = if kind.starts_with("customer.subscription.") {
+        json!({ "id": subject, "metadata": { "subscription_id": ours } })
+    } else {
+        json!({ "id": "x", "subscription": subject, "client_reference_id": ours })
+    };
+    let body = json!({ "id": id, "type": kind, "created": now.0 / 1_000, "data": { "object": object } });
+    event::read(&body.to_string(), now).expect("an event")
+}
+
+/// A month as it happens: a renewal that fails, is asked for again and is paid, a price looked at, a cancellation.
+const MONTH: [&str; 12] = [
+    "invoice.created",
+    "invoice.updated",
+    "invoice.payment_failed",
+    "customer.subscription.updated",
+    "invoice.updated",
+    "invoice.payment_failed",
+    "invoice.paid",
+    "invoice.payment_succeeded",
+    "customer.subscription.updated",
+    "invoice.updated",
+    "customer.created",
+    "customer.subscription.updated",
+];
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_orders_of_one_month_end_alike() {
+    let world = World::start().await;
+    let graph = world.subscribed(1, Some("sub_p"), SubscriptionStatus::Active).await;
+    let stages = [
+        snapshot(Billing::Active, 1),
+        snapshot(Billing::PastDue, 2),
+        snapshot(Billing::Active, 2),
+        Snapshot { cancel_at: Some(UnixMs(START + 62 * DAY_MS)), ..snapshot(Billing::Active, 2) },
+    ];
+    let begun = world.store.copy();
+    let mut random = StdRng::seed_from_u64(7);
+    let mut ends = std::collections::BTreeSet::new();
+    let now = world.now();
+    for _ in 0..10_000 {
+        world.store.become_copy_of(&begun);
+        let mut order: Vec<(usize, &str)> = MONTH.iter().copied().enumerate().collect();
+        // Each arrives once or twice, anywhere; the provider is somewhere on its way when it is asked.
+        order.extend(order.clone().into_iter().filter(|(n, _)| n % 3 == 0));
+        order.shuffle(&mut random);
+        let mut stage = 0;
+        for chunk in order.chunks(4) {
+            // No event comes before what it tells of; the provider may be further on.
+            let told = chunk.iter().map(|(n, _)| n * stages.len() / MONTH.len()).max().unwrap_or(0);
+            stage = stage.max(told).max(random.random_range(0..=stage + 1)).min(stages.len() - 1);
+            world.books.set("sub_p", stages[stage].clone());
+            let events: Vec<_> =
+                chunk.iter().map(|(n, kind)| webhook(&format!("evt_{n}"), kind, "sub_p", "", now)).collect();
+            world.receive(&events).await;
+            world.settle().await;
+        }
+        let end = world.subscription(&graph).await;
+        assert!(world.store.list(WebhookState::Pending, None, 1).await.expect("read").is_empty());
+        ends.insert(format!("{:?} {} {:?}", end.status, end.period_end, end.ends_at));
+    }
+    assert_eq!(ends.len(), 1, "{ends:?}");
+    assert_eq!(
+        ends.first().map(String::as_str),
+        Some(format!("Canceled {0} Some(UnixMs({0}))", START + 62 * DAY_MS).as_str())
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_is_stored_once_and_many_are_one_question() {
+    let world = World::start().await;
+    let graph = world.subscribed(1, Some("sub_p"), SubscriptionStatus::Active).await;
+    world.books.set("sub_p", snapshot(Billing::PastDue, 2));
+    let now = world.now();
+    let events: Vec<_> =
+        (0..200).map(|n| webhook(&format!("evt_{}", n % 100), "invoice.updated", "sub_p", "", now)).collect();
+    assert_eq!(world.receive(&events).await, 100);
+    assert_eq!(world.receive(&events).await, 0);
+    world.settle().await;
+    assert_eq!(world.books.asked(), 1);
+    let now = world.subscription(&graph).await;
+    assert_eq!((now.status, now.period_end), (SubscriptionStatus::PastDue, UnixMs(START + 62 * DAY_MS)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_checkout_names_ours_and_the_first_payment_activates_it() {
+    let world = World::start().await;
+    let graph = world.subscribed(1, None, SubscriptionStatus::PendingPayment).await;
+    let ours = world.subscription(&graph).await.id.to_string();
+    world.books.set("sub_p", snapshot(Billing::Active, 1));
+    world.receive(&[webhook("evt_1", "checkout.session.completed", "sub_p", &ours, world.now())]).await;
+    world.settle().await;
+    let active = world.subscription(&graph).await;
+    assert_eq!((active.status, active.provider_subscription_id.as_str()), (SubscriptionStatus::Active, "sub_p"));
+    assert_eq!((active.period_start, active.anchor), (UnixMs(START), UnixMs(START)), "the paid period, not now");
+    // The second one names only the provider's id, and that is known by now.
+    world.books.set("sub_p", snapshot(Billing::Unpaid, 1));
+    world.receive(&[webhook("evt_2", "customer.subscription.updated", "sub_p", "", world.now())]).await;
+    world.settle().await;
+    assert_eq!(world.subscription(&graph).await.status, SubscriptionStatus::Unpaid);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobodys_event_is_kept_and_tried_for_days_and_then_dead() {
+    let world = World::start().await;
+    world.books.set("sub_p", snapshot(Billing::Active, 2));
+    world.receive(&[webhook("evt_1", "invoice.paid", "sub_p", "", world.now())]).await;
+    world.settle().await;
+    let pending = (WebhookState::Pending, "no subscription of this name is known here".to_owned());
+    assert_eq!(world.state_of("evt_1").await, pending);
+    // It may just be early: the import comes an hour later.
+    world.pass(3_600_000).await;
+    let graph = world.subscribed(1, Some("sub_p"), SubscriptionStatus::Active).await;
+    world.pass(3_600_000).await;
+    world.settle().await;
+    assert_eq!(world.state_of("evt_1").await.0, WebhookState::Applied);
+    assert_eq!(world.subscription(&graph).await.period_end, UnixMs(START + 62 * DAY_MS));
+    world.receive(&[webhook("evt_2", "invoice.paid", "sub_stranger", "", world.now())]).await;
+    for _ in 0..80 {
+        world.settle().await;
+        world.pass(3_600_000).await;
+    }
+    assert_eq!(world.state_of("evt_2").await.0, WebhookState::Dead);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_does_not_answer_is_asked_again() {
+    let world = World::start().await;
+    let graph = world.subscribed(1, Some("sub_p"), SubscriptionStatus::Active).await;
+    world.books.set("sub_p", snapshot(Billing::PastDue, 1));
+    world.books.silent(true);
+    world.receive(&[webhook("evt_1", "invoice.payment_failed", "sub_p", "", world.now())]).await;
+    world.settle().await;
+    assert_eq!(world.subscription(&graph).await.status, SubscriptionStatus::Active);
+    world.books.silent(false);
+    world.pass(2_000).await;
+    world.settle().await;
+    assert_eq!(world.subscription(&graph).await.status, SubscriptionStatus::PastDue);
+}
+
+#[tokio::test(start_paused = true)]
+async fn h24_while_a_tier_changes_dates_are_applied_and_the_rest_waits_for_its_end() {
+    let world = World::start().await;
+    let graph = world.subscribed(1, Some("sub_p"), SubscriptionStatus::Active).await;
+    let change = world.service.change_tier(&seed::owner("org_a"), seed::change("c-1", 1, "ladybug-large")).await;
+    let change = change.expect("accepted").id;
+    world.books.set("sub_p", snapshot(Billing::PastDue, 2));
+    world.receive(&[webhook("evt_1", "customer.subscription.updated", "sub_p", "", world.now())]).await;
+    world.settle().await;
+    let during = world.subscription(&graph).await;
+    assert_eq!(during.period_end, UnixMs(START + 62 * DAY_MS), "dates at once");
+    assert_eq!(during.status, SubscriptionStatus::Active, "the rest is deferred");
+    assert_eq!(
+        world.state_of("evt_1").await,
+        (WebhookState::Pending, "deferred: the tier is being changed".to_owned())
+    );
+    world.books.asked();
+    // Meanwhile it is paid; what counts is what is so when the change has ended.
+    world.books.set("sub_p", snapshot(Billing::Active, 2));
+    world.pass(600_000).await;
+    world.settle().await;
+    assert_eq!(world.books.asked(), 0, "nobody is asked while it runs");
+    let cancel = world.service.cancel_change(&seed::owner("org_a"), seed::request("x"), &change, "").await;
+    cancel.expect("canceled");
+    let stop = tokio_util::sync::CancellationToken::new();
+    let saga = tokio::spawn(subscription_svc::saga::run(Arc::clone(&world.service), stop.clone()));
+    let bound = world.now().plus(3_600_000);
+    while world.subscription(&graph).await.active_change.is_some() {
+        assert!(world.now() < bound, "the change does not end");
+        world.pass(1_000).await;
+    }
+    world.pass(60_000).await;
+    world.settle().await;
+    assert_eq!(world.state_of("evt_1").await.0, WebhookState::Applied);
+    assert_eq!(world.subscription(&graph).await.status, SubscriptionStatus::Active);
+    stop.cancel();
+    saga.await.expect("ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn h24_a_change_that_never_ends_defers_for_an_hour_at_most() {
+    let world = World::start().await;
+    let graph = world.subscribed(1, Some("sub_p"), SubscriptionStatus::Active).await;
+    // Nobody drives it.
+    world.service.change_tier(&seed::owner("org_a"), seed::change("c-1", 1, "ladybug-large")).await.expect("accepted");
+    world.books.set("sub_p", snapshot(Billing::PastDue, 1));
+    world.receive(&[webhook("evt_1", "invoice.payment_failed", "sub_p", "", world.now())]).await;
+    for _ in 0..361 {
+        world.settle().await;
+        world.pass(10_000).await;
+    }
+    world.settle().await;
+    assert_eq!(world.subscription(&graph).await.status, SubscriptionStatus::PastDue);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_changed_while_the_provider_was_asked_is_asked_again() {
+    let world = World::start().await;
+    let graph = world.subscribed(1, Some("sub_p"), SubscriptionStatus::Active).await;
+    let of = world.subscription(&graph).await;
+    world.books.set("sub_p", snapshot(Billing::Active, 1));
+    world.receive(&[webhook("evt_1", "customer.subscription.updated", "sub_p", "", world.now())]).await;
+    let canceling = async {
+        // While the question is on its way.
+        world.pass(40).await;
+        let cancel = subscription_svc::usecase::CancelSubscription {
+            request: seed::request("r1"),
+            subscription: of.id.clone(),
+            end: subscription_core::lifecycle::End::PeriodEnd,
+            note: String::new(),
+        };
+        world.service.cancel_subscription(&seed::owner("org_a"), cancel).await.expect("canceled");
+    };
+    tokio::join!(world.settle(), canceling);
+    assert_eq!(world.books.asked(), 2);
+    // The provider is still to be told of the cancellation, so that what it says of it is no news.
+    assert_eq!(world.subscription(&graph).await.status, SubscriptionStatus::Canceled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_ended_there_ends_here_and_never_comes_back() {
+    let world = World::start().await;
+    let graph = world.subscribed(1, Some("sub_p"), SubscriptionStatus::Active).await;
+    world.books.set("sub_p", Snapshot { ended_at: Some(UnixMs(START)), ..snapshot(Billing::Ended, 1) });
+    world.receive(&[webhook("evt_1", "customer.subscription.deleted", "sub_p", "", world.now())]).await;
+    world.settle().await;
+    let over = world.subscription(&graph).await;
+    assert_eq!((over.status, over.live), (SubscriptionStatus::Canceled, false));
+    let state = world.store.read(&Key::graph(graph.clone())).await.expect("read").graph.expect("a graph").state;
+    assert_eq!(state, GraphState::Suspended);
+    world.books.set("sub_p", snapshot(Billing::Active, 3));
+    world.receive(&[webhook("evt_2", "customer.subscription.updated", "sub_p", "", world.now())]).await;
+    world.settle().await;
+    assert_eq!(world.subscription(&graph).await, over);
+}
