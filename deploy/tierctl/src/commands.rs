@@ -1,10 +1,12 @@
 //! The commands, one file for each noun, and what they share.
 
 pub mod access;
+pub mod audit;
 pub mod change;
 pub mod graphs;
 pub mod migrations;
 pub mod sim;
+pub mod subscription;
 pub mod tiers;
 
 use crate::cli::{Cli, Command};
@@ -23,6 +25,8 @@ pub async fn run(cli: Cli, output: &mut Output) -> Result<Exit, Fault> {
     let target = || Target::choose(&cli.target);
     match cli.command {
         Command::Graphs { command } => graphs::run(&target()?, command, output).await,
+        Command::Subscription { command } => subscription::run(&target()?, command, output).await,
+        Command::Audit { wanted } => audit::run(&target()?, wanted, output).await,
         Command::Tiers { room, graph } => tiers::run(&target()?, room, graph, output).await,
         Command::Tier { command } => change::run(&target()?, command, output).await,
         Command::Access { command } => access::run(&target()?, command, output).await,

@@ -2,6 +2,7 @@
 
 use tiershift_core::Reason;
 use tiershift_proto::common::v1::Money;
+use time::OffsetDateTime;
 
 /// The word of a proto enum value: `TIER_CHANGE_STATE_NEEDS_ATTENTION` is `needs_attention`.
 pub fn word(name: &str, prefix: &str) -> String {
@@ -51,6 +52,18 @@ pub fn amount(reason: Reason, value: i64) -> String {
     }
 }
 
+/// An instant in Unix milliseconds, to the second in UTC; a dash for 0, which means never.
+pub fn when(unix_ms: i64) -> String {
+    let at = OffsetDateTime::from_unix_timestamp(unix_ms.div_euclid(1_000));
+    match at {
+        Ok(at) if unix_ms != 0 => {
+            let (hour, minute, second) = at.to_hms();
+            format!("{:04}-{:02}-{:02} {hour:02}:{minute:02}:{second:02}Z", at.year(), u8::from(at.month()), at.day())
+        }
+        Ok(_) | Err(_) => "-".to_owned(),
+    }
+}
+
 /// The value, or a dash for nothing.
 pub fn or_dash(text: &str) -> String {
     if text.is_empty() { "-".to_owned() } else { text.to_owned() }
@@ -59,6 +72,12 @@ pub fn or_dash(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn instants_are_in_utc_and_never_is_a_dash() {
+        assert_eq!(when(1_801_396_800_999), "2027-01-31 12:00:00Z");
+        assert_eq!((when(0), when(i64::MAX)), ("-".to_owned(), "-".to_owned()));
+    }
 
     #[test]
     fn durations_keep_three_digits_or_so() {

@@ -252,6 +252,37 @@ async fn lists_are_read_to_their_last_page() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_is_ended_as_it_was_said_and_never_by_half_a_word() {
+    let services = Services::start(Plan::default()).await;
+    let half = tierctl(&services, "subscription cancel sub_1");
+    assert_eq!(status(&half), 2, "now, or with the period: {}", err(&half));
+    let both = tierctl(&services, "subscription cancel sub_1 --now --at-period-end");
+    assert_eq!(status(&both), 2);
+    let ended = tierctl(&services, "subscription cancel sub_1 --at-period-end --note called");
+    assert!(out(&ended).contains("ends          2027-01-31 12:00:00Z\n"), "{}", out(&ended));
+    let refused = tierctl(&services, "subscription correct sub_1 --status active --reason wire");
+    assert_eq!(status(&refused), 3);
+    assert!(err(&refused).contains("WRONG_STATE"), "{}", err(&refused));
+    assert_eq!(
+        services.asked(),
+        ["CancelSubscription CANCEL_TIMING_PERIOD_END called", "CorrectSubscription SUBSCRIPTION_STATUS_ACTIVE wire"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_audit_is_read_to_its_last_page_or_to_the_limit() {
+    let services = Services::start(Plan::default()).await;
+    let all = tierctl(&services, "--json audit --org org_acme");
+    let ids: Vec<_> = objects(&all).iter().map(|row| row["audit_id"].as_str().expect("an id").to_owned()).collect();
+    assert_eq!(ids, ["aud_3", "aud_2", "aud_1"]);
+    let some = tierctl(&services, "audit --limit 1");
+    assert!(out(&some).contains("2027-01-31 12:00:00Z  alice  subscription_canceled"), "{}", out(&some));
+    assert!(out(&some).contains("note=too dear"));
+    let asked = ["ListAuditEvents org_acme 100 ", "ListAuditEvents org_acme 98 page2", "ListAuditEvents  1 "];
+    assert_eq!(services.asked(), asked);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn access_that_is_refused_is_status_3_and_says_why() {
     let services = Services::start(Plan::default()).await;
     let output = tierctl(&services, &format!("--json access check {GRAPH}"));

@@ -329,9 +329,17 @@ impl sub::subscription_service_server::SubscriptionService for Script {
 
     async fn cancel_subscription(
         &self,
-        _: Request<sub::CancelSubscriptionRequest>,
+        request: Request<sub::CancelSubscriptionRequest>,
     ) -> Result<Response<sub::CancelSubscriptionResponse>, Status> {
-        unused()
+        let request = request.into_inner();
+        self.note(format!("CancelSubscription {} {}", request.timing().as_str_name(), request.note));
+        let subscription = sub::Subscription {
+            subscription_id: request.subscription_id,
+            status: sub::SubscriptionStatus::Canceled.into(),
+            ends_at_unix_ms: 1_801_396_800_000,
+            ..Default::default()
+        };
+        Ok(Response::new(sub::CancelSubscriptionResponse { subscription: Some(subscription) }))
     }
 
     async fn resume_subscription(
@@ -343,16 +351,35 @@ impl sub::subscription_service_server::SubscriptionService for Script {
 
     async fn correct_subscription(
         &self,
-        _: Request<sub::CorrectSubscriptionRequest>,
+        request: Request<sub::CorrectSubscriptionRequest>,
     ) -> Result<Response<sub::CorrectSubscriptionResponse>, Status> {
-        unused()
+        let request = request.into_inner();
+        self.note(format!("CorrectSubscription {} {}", request.status().as_str_name(), request.reason));
+        let text = "not possible while the subscription is paused; read it";
+        Err(to_status(&Error::new(Kind::FailedPrecondition, Reason::WrongState, text)))
     }
 
+    /// Three entries, two a page.
     async fn list_audit_events(
         &self,
-        _: Request<sub::ListAuditEventsRequest>,
+        request: Request<sub::ListAuditEventsRequest>,
     ) -> Result<Response<sub::ListAuditEventsResponse>, Status> {
-        unused()
+        let request = request.into_inner();
+        self.note(format!("ListAuditEvents {} {} {}", request.org_id, request.page_size, request.page_token));
+        let event = |audit_id: &str| sub::AuditEvent {
+            audit_id: audit_id.into(),
+            kind: sub::AuditKind::SubscriptionCanceled.into(),
+            actor: "alice".into(),
+            at_unix_ms: 1_801_396_800_000,
+            detail: [("note".to_owned(), "too dear".to_owned())].into(),
+            ..Default::default()
+        };
+        let (ids, next_page_token) = match request.page_token.as_str() {
+            "" => (vec!["aud_3", "aud_2"], "page2".to_owned()),
+            _ => (vec!["aud_1"], String::new()),
+        };
+        let events = ids.into_iter().take(usize::try_from(request.page_size).unwrap_or(0)).map(event).collect();
+        Ok(Response::new(sub::ListAuditEventsResponse { events, next_page_token }))
     }
 }
 
