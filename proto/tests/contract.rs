@@ -29,6 +29,7 @@ const SERVICES: [(&str, &str, &[&str]); 7] = [
             "ListSubscriptions",
             "CancelSubscription",
             "ResumeSubscription",
+            "CorrectSubscription",
             "ListAuditEvents",
         ],
     ),

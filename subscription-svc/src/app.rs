@@ -148,6 +148,7 @@ impl App {
             }
             ended = &mut serving => {
                 saga_stop.cancel();
+                webhooks_stop.cancel();
                 return ended.map_err(broken).and_then(|ended| ended.map(|_| ())).map_err(Fault::Server);
             }
         }

@@ -169,6 +169,11 @@ async fn a_tier_change_keeps_ends_and_corrections_away_and_its_renewal_waits_for
     let corrected = world.service.correct_subscription(&seed::operator(), wish).await;
     assert_eq!(corrected.expect_err("refused").error().reason, Reason::ChangeActive);
     assert!(world.now() > of.period_end);
+    let end = world.service.cancel_subscription(&seed::owner("org_a"), cancel("r2", &of, End::PeriodEnd)).await;
+    assert_eq!(end.expect_err("that is now").error().reason, Reason::ChangeActive);
+    // Somebody saw that it was due just before the change began.
+    let (late, ()) = world.service.live(&graph, &of.id, |turn| Ok(turn.catch_up()?)).await.expect("nothing to do");
+    assert_eq!(late.period_end, of.period_end);
     assert!(invoices(&world, &of).is_empty(), "the renewal waits for the end of the change");
     let change = world.ended(&id).await;
     assert_eq!(change.machine.state, State::Succeeded);

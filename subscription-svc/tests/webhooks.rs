@@ -14,10 +14,10 @@ use std::sync::{Arc, Mutex};
 use subscription_core::status::{GraphState, SubscriptionStatus};
 use subscription_svc::payments::{Answer, Billing, Fetched, Payments, Reading, Snapshot};
 use subscription_svc::service::Service;
-use subscription_svc::store::inbox::{Inbox, WebhookEvent, WebhookState};
+use subscription_svc::store::inbox::{Inbox, WebhookEvent, WebhookMark, WebhookState};
 use subscription_svc::store::memory::Memory;
 use subscription_svc::store::rows::{Interval, PaymentRequest, Subscription};
-use subscription_svc::store::{Key, Store};
+use subscription_svc::store::{Fault, Key, Store};
 use subscription_svc::usecase::Initial;
 use subscription_svc::webhooks::{apply, event};
 use support::port::Port;
@@ -396,4 +396,43 @@ async fn what_has_ended_there_ends_here_and_never_comes_back() {
     world.receive(&[webhook("evt_2", "customer.subscription.updated", "sub_p", "", world.now())]).await;
     world.settle().await;
     assert_eq!(world.subscription(&graph).await, over);
+}
+
+/// An inbox in which nothing can be noted but what a transaction notes.
+struct Stubborn(Arc<Memory>);
+
+#[async_trait]
+impl Inbox for Stubborn {
+    async fn receive(&self, events: &[WebhookEvent]) -> Result<u64, Fault> {
+        self.0.receive(events).await
+    }
+
+    async fn due(&self, now: UnixMs, limit: u32) -> Result<(Vec<WebhookEvent>, Option<UnixMs>), Fault> {
+        Inbox::due(self.0.as_ref(), now, limit).await
+    }
+
+    async fn mark(&self, _: &WebhookMark) -> Result<(), Fault> {
+        Err(Fault::Away("no connection".into()))
+    }
+
+    async fn list(&self, state: WebhookState, before: Option<u64>, limit: u32) -> Result<Vec<WebhookEvent>, Fault> {
+        self.0.list(state, before, limit).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_fails_leaves_no_other_half_way() {
+    let world = World::start().await;
+    let graph = world.subscribed(1, Some("sub_p"), SubscriptionStatus::Active).await;
+    world.books.set("sub_p", snapshot(Billing::PastDue, 1));
+    let now = world.now();
+    let events = [
+        webhook("evt_1", "invoice.paid", "sub_a_stranger", "", now),
+        webhook("evt_2", "invoice.payment_failed", "sub_p", "", now),
+    ];
+    world.receive(&events).await;
+    let inbox = Stubborn(Arc::clone(&world.store));
+    let again = apply::turn(&world.service, &inbox).await.expect("read");
+    assert!(again.is_some(), "what failed is tried again");
+    assert_eq!(world.subscription(&graph).await.status, SubscriptionStatus::PastDue);
 }

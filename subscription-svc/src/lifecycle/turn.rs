@@ -62,8 +62,12 @@ impl<'a> Turn<'a> {
         Ok(life != before)
     }
 
-    /// Applies everything that time alone has made due.
+    /// Applies everything that time alone has made due; nothing while the tier changes, which may have begun since somebody
+    /// saw that it was due.
     pub fn catch_up(&mut self) -> Result<(), Refusal> {
+        if self.subscription.active_change.is_some() {
+            return Ok(());
+        }
         for _ in 0..PERIODS_MAX {
             if !self.take(Event::Time { renews: self.subscription.renews() })? {
                 return Ok(());

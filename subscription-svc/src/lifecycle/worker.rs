@@ -74,7 +74,8 @@ async fn turn(service: &Service) -> Result<Option<UnixMs>, store::Fault> {
             }
         })
         .buffer_unordered(AT_ONCE)
-        .any(|failed| async move { failed })
+        // All of them: one that is left half-way could have committed without anybody knowing.
+        .fold(false, |any, failed| async move { any || failed })
         .await;
     let again = match (failed, more) {
         (true, _) => Some(service.now().plus(STORE_PAUSE_MS)),

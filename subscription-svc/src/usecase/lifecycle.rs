@@ -55,7 +55,8 @@ impl Service {
         let repeat = Repeat::of(caller, request.request.clone(), "CancelSubscription", &request);
         self.command(caller, &request.subscription, &repeat, |turn, loaded| {
             owner_only(caller, &turn.subscription.org)?;
-            if request.end == End::Now {
+            // Also with a period that is over, and is renewed only when the tier has changed: it would end at once.
+            if request.end == End::Now || turn.subscription.period_end <= self.now() {
                 self.not_changing(loaded)?;
             }
             let before = turn.subscription.life();

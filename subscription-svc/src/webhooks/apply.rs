@@ -98,7 +98,8 @@ pub async fn turn(service: &Service, inbox: &dyn Inbox) -> Result<Option<UnixMs>
             .is_err()
         })
         .buffer_unordered(AT_ONCE)
-        .any(|failed| async move { failed })
+        // All of them: one that is left half-way could have committed without anybody knowing.
+        .fold(false, |any, failed| async move { any || failed })
         .await;
     let again = match (failed, more) {
         (true, _) => Some(service.now().plus(STORE_PAUSE_MS)),
