@@ -1,7 +1,8 @@
 //! New ids: a prefix and a ULID made of the clock port's time and 80 random bits.
 //!
-//! They sort by the millisecond in which they were made, as far as the clocks agree; nothing relies on it, and two
-//! ids of one millisecond stand in no order. The parsing side is `tiershift_core::ids`.
+//! They sort by the millisecond in which they were made, as far as the clocks agree; nothing relies on it. Two ids of one
+//! millisecond stand in no order, but for those of the audit: what one process did in one transaction is read in the order in
+//! which it was done. The parsing side is `tiershift_core::ids`.
 
 use crate::clock::Clock;
 use rand::rngs::StdRng;
@@ -15,17 +16,19 @@ use ulid::Ulid;
 pub struct Ids {
     clock: Arc<dyn Clock>,
     random: Mutex<StdRng>,
+    /// The last id of the audit.
+    audited: Mutex<Ulid>,
 }
 
 impl Ids {
     /// Random bits from the operating system.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, random: Mutex::new(rand::make_rng()) }
+        Self { clock, random: Mutex::new(rand::make_rng()), audited: Mutex::new(Ulid::nil()) }
     }
 
     /// Random bits from a seed: the same ids in every run of a simulation.
     pub fn seeded(clock: Arc<dyn Clock>, seed: u64) -> Self {
-        Self { clock, random: Mutex::new(StdRng::seed_from_u64(seed)) }
+        Self { clock, random: Mutex::new(StdRng::seed_from_u64(seed)), audited: Mutex::new(Ulid::nil()) }
     }
 
     /// A new organisation.
@@ -45,7 +48,12 @@ impl Ids {
 
     /// A new entry of the audit log.
     pub fn audit(&self) -> AuditId {
-        self.make("aud_", AuditId::parse)
+        let mut last = self.audited.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = self.ulid();
+        // The 80 bits overflow once in 2^80 times; then it stands in no order.
+        let behind = last.increment().ok().filter(|_| next.timestamp_ms() == last.timestamp_ms());
+        *last = behind.unwrap_or(next);
+        id("aud_", *last, AuditId::parse)
     }
 
     /// A new request id, for a client that was not given one.
@@ -60,11 +68,19 @@ impl Ids {
         (u128::from(random.next_u64()) << 64) | u128::from(random.next_u64())
     }
 
-    #[expect(clippy::expect_used, reason = "a prefix and a ULID are an id of that prefix; the test makes each kind")]
     fn make<T>(&self, prefix: &str, parse: fn(String) -> Result<T, Malformed>) -> T {
-        let unix_ms = u64::try_from(self.clock.now().0).unwrap_or(0);
-        parse(format!("{prefix}{}", Ulid::from_parts(unix_ms, self.random()))).expect("prefix and ULID")
+        id(prefix, self.ulid(), parse)
     }
+
+    fn ulid(&self) -> Ulid {
+        let unix_ms = u64::try_from(self.clock.now().0).unwrap_or(0);
+        Ulid::from_parts(unix_ms, self.random())
+    }
+}
+
+#[expect(clippy::expect_used, reason = "a prefix and a ULID are an id of that prefix; the test makes each kind")]
+fn id<T>(prefix: &str, ulid: Ulid, parse: fn(String) -> Result<T, Malformed>) -> T {
+    parse(format!("{prefix}{ulid}")).expect("prefix and ULID")
 }
 
 impl fmt::Debug for Ids {
@@ -82,6 +98,13 @@ mod tests {
     /// A clock that stands still.
     fn still(at_ms: i64) -> Arc<dyn Clock> {
         Arc::new(Scaled { origin_ms: at_ms, boot_ms: crate::clock::boottime_ms(), speed: 0 })
+    }
+
+    #[test]
+    fn the_audit_of_one_millisecond_is_in_its_order() {
+        let ids = Ids::new(still(1_700_000_000_000));
+        let made: Vec<AuditId> = (0..100).map(|_| ids.audit()).collect();
+        assert!(made.is_sorted_by(|a, b| a < b), "{made:?}");
     }
 
     #[test]

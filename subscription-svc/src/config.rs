@@ -151,6 +151,9 @@ impl fmt::Display for Database {
 
 impl Database {
     fn parse(text: &str, migrate: Migrate) -> Result<Self, String> {
+        if text.starts_with("sqlite://") && migrate == Migrate::Verify {
+            return Err("--migrate verify is PostgreSQL's: a file is always brought up to date".to_owned());
+        }
         if text.starts_with("sqlite://") {
             return sqlite::path_of(text).map(Self::Sqlite).map_err(|fault| fault.to_string());
         }
@@ -412,6 +415,13 @@ mod tests {
         assert_eq!(config.payments_book, PathBuf::from("data/subscription.payments.jsonl"));
         let Faults(faults) = options(&["--database=postgres://svc:hunter2@[/x"]).check().expect_err("bad");
         assert!(!faults.concat().contains("hunter2"), "{faults:?}");
+    }
+
+    #[test]
+    fn only_postgresql_can_be_verified() {
+        let Faults(faults) = options(&["--migrate=verify"]).check().expect_err("bad");
+        assert!(faults.len() == 1 && faults[0].starts_with("--database: --migrate verify"), "{faults:?}");
+        options(&["--migrate=verify", "--database=postgres://svc@db/billing"]).check().expect("good");
     }
 
     #[test]

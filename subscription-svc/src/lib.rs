@@ -1,8 +1,9 @@
 //! Billing state, tier changes and access.
 //!
 //! What is decided is in `subscription-core`; here it is stored, sent and served. `store` keeps everything,
-//! `usecase` are the requests, `saga` runs accepted changes, `migrations` and `payments` are the two outside parties,
-//! `access` answers checks from memory, `grpc` is the border. Only `app` names ports and adapters.
+//! `usecase` are the requests, `saga` runs accepted changes, `lifecycle` keeps the time of subscriptions, `migrations` and
+//! `payments` are the two outside parties, `webhooks` is what the second one tells, `access` answers checks from memory, `grpc`
+//! is the border. Only `app` names ports and adapters.
 
 pub mod access;
 #[cfg(all(feature = "sqlite", feature = "postgres", feature = "stripe"))]
@@ -16,6 +17,7 @@ pub mod hold;
 pub mod hub;
 pub mod lifecycle;
 pub mod migrations;
+mod pace;
 pub mod payments;
 pub mod saga;
 pub mod service;

@@ -5,38 +5,16 @@
 
 mod support;
 
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::Arc;
 use subscription_core::status::SubscriptionStatus;
-use subscription_svc::store::inbox::{Inbox, WebhookEvent, WebhookMark, WebhookState};
-use subscription_svc::store::memory::Memory;
-use subscription_svc::store::postgres::{Migrate, Postgres};
+use subscription_svc::store::inbox::{WebhookEvent, WebhookMark, WebhookState};
 use subscription_svc::store::rows::{AuditEvent, AuditKind, Subscription};
-use subscription_svc::store::sqlite::Sqlite;
-use subscription_svc::store::{AuditFilter, Constraint, Fault, Key, Store, Write};
+use subscription_svc::store::{AuditFilter, Constraint, Fault, Key, Write};
 use support::rows::*;
+use support::stores::{Both, Case, in_memory, in_postgres, in_sqlite};
 use tiershift_core::UnixMs;
 use tiershift_core::ids::AuditId;
-use tiershift_postgres::Server;
 
-/// A store, as what it is for transactions and for events.
-#[derive(Clone)]
-struct Both {
-    store: Arc<dyn Store>,
-    inbox: Arc<dyn Inbox>,
-}
-
-impl Both {
-    fn of<T: Store + Inbox + 'static>(store: T) -> Self {
-        let store = Arc::new(store);
-        Self { store: Arc::clone(&store) as Arc<dyn Store>, inbox: store }
-    }
-}
-
-type Case = fn(Both) -> Pin<Box<dyn Future<Output = ()>>>;
-
-const CASES: &[(&str, Case)] = &[
+const CASES: &[Case] = &[
     ("due subscriptions come first due first", |b| Box::pin(due_first(b))),
     ("of one whose tier changes only words are due", |b| Box::pin(changing(b))),
     ("a name at the provider is one subscription's", |b| Box::pin(names(b))),
@@ -49,29 +27,17 @@ const CASES: &[(&str, Case)] = &[
 
 #[tokio::test]
 async fn memory() {
-    for (name, case) in CASES {
-        println!("{name}");
-        case(Both::of(Memory::default())).await;
-    }
+    in_memory(CASES).await;
 }
 
 #[tokio::test]
 async fn sqlite() {
-    let folder = tempfile::tempdir().expect("a folder");
-    for (n, (name, case)) in CASES.iter().enumerate() {
-        println!("{name}");
-        case(Both::of(Sqlite::open(&folder.path().join(format!("{n}.db"))).await.expect("opened"))).await;
-    }
+    in_sqlite(CASES).await;
 }
 
 #[tokio::test]
 async fn postgres() {
-    let server = Server::start(&[]).expect("a server");
-    for (name, case) in CASES {
-        println!("{name}");
-        let url = server.database().expect("a database");
-        case(Both::of(Postgres::open(&url, Migrate::Apply).await.expect("opened"))).await;
-    }
+    in_postgres(CASES).await;
 }
 
 async fn write(both: &Both, n: u64, writes: Vec<Write>) -> Result<(), Fault> {

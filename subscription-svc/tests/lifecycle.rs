@@ -13,7 +13,7 @@ use subscription_core::status::{GraphState, SubscriptionStatus};
 use subscription_svc::payments::sim::Behaviour;
 use subscription_svc::store::rows::{AuditEvent, AuditKind, Subscription};
 use subscription_svc::store::{AuditFilter, Key, Store as _};
-use subscription_svc::usecase::{CancelSubscription, CorrectSubscription};
+use subscription_svc::usecase::CorrectSubscription;
 use support::world::World;
 use support::{seed, world};
 use tiershift_common::caller::Caller;
@@ -37,10 +37,6 @@ async fn graph_state(world: &World, graph: &GraphId) -> GraphState {
 /// Lets time pass until an instant and the workers have done what was due then.
 async fn pass_to(world: &World, at: UnixMs) {
     world.pass(at.since(world.now()) + 60_000).await;
-}
-
-fn cancel(id: &str, of: &Subscription, end: End) -> CancelSubscription {
-    CancelSubscription { request: seed::request(id), subscription: of.id.clone(), end, note: "too dear".to_owned() }
 }
 
 fn correction(id: &str, of: &Subscription) -> CorrectSubscription {
@@ -84,7 +80,8 @@ async fn a_canceled_one_is_read_until_its_end_and_then_its_graph_is_suspended() 
     let world = World::start().await;
     let graph = world.graph(1).await;
     let before = subscription(&world, &graph).await;
-    let after = world.service.cancel_subscription(&seed::owner("org_a"), cancel("r1", &before, End::PeriodEnd)).await;
+    let after =
+        world.service.cancel_subscription(&seed::owner("org_a"), seed::cancel("r1", &before, End::PeriodEnd)).await;
     let after = after.expect("canceled");
     assert_eq!((after.status, after.ends_at), (SubscriptionStatus::Canceled, Some(before.period_end)));
     assert_eq!(decision(&world, &graph, Mode::Read), Ok(()));
@@ -110,7 +107,7 @@ async fn resuming_is_one_call() {
     let graph = world.graph(1).await;
     let before = subscription(&world, &graph).await;
     let owner = seed::owner("org_a");
-    world.service.cancel_subscription(&owner, cancel("r1", &before, End::PeriodEnd)).await.expect("canceled");
+    world.service.cancel_subscription(&owner, seed::cancel("r1", &before, End::PeriodEnd)).await.expect("canceled");
     let resumed = world.service.resume_subscription(&owner, seed::request("r2"), &before.id).await.expect("resumed");
     assert_eq!(resumed.life(), before.life());
     assert_eq!(decision(&world, &graph, Mode::Write), Ok(()));
@@ -125,11 +122,13 @@ async fn ended_at_once_it_is_closed_at_once_and_a_repeat_is_the_same() {
     let graph = world.graph(1).await;
     let before = subscription(&world, &graph).await;
     let owner = seed::owner("org_a");
-    let first = world.service.cancel_subscription(&owner, cancel("r1", &before, End::Now)).await.expect("canceled");
+    let first =
+        world.service.cancel_subscription(&owner, seed::cancel("r1", &before, End::Now)).await.expect("canceled");
     assert!(!first.live);
     assert_eq!(decision(&world, &graph, Mode::Read), Err(Reason::SubscriptionEnded));
-    let again = world.service.cancel_subscription(&owner, cancel("r1", &before, End::Now)).await.expect("the same");
-    let later = world.service.cancel_subscription(&owner, cancel("r2", &before, End::PeriodEnd)).await;
+    let again =
+        world.service.cancel_subscription(&owner, seed::cancel("r1", &before, End::Now)).await.expect("the same");
+    let later = world.service.cancel_subscription(&owner, seed::cancel("r2", &before, End::PeriodEnd)).await;
     assert_eq!((again.life(), later.expect("no fault").life()), (first.life(), first.life()));
     assert_eq!(kinds(&world, &first).await.len(), 4, "created, canceled, ended, suspended: once each");
 }
@@ -141,7 +140,7 @@ async fn only_owners_and_operators_decide_and_strangers_see_nothing() {
     let of = subscription(&world, &graph).await;
     let reason = async |caller: &str| {
         let caller = Caller::parse_dev(caller).expect("a caller");
-        let refused = world.service.cancel_subscription(&caller, cancel("r", &of, End::Now)).await;
+        let refused = world.service.cancel_subscription(&caller, seed::cancel("r", &of, End::Now)).await;
         refused.map(|_| ()).map_err(|fault| fault.error().reason)
     };
     assert_eq!(reason("bob;org_b=owner").await, Err(Reason::SubscriptionNotFound));
@@ -162,14 +161,14 @@ async fn a_tier_change_keeps_ends_and_corrections_away_and_its_renewal_waits_for
     world.pass(of.period_end.since(world.now()) - 60_000).await;
     let id = world.change(1).await.id;
     world.until(&id, "the gate", |c| c.machine.confirmed).await;
-    let now = world.service.cancel_subscription(&seed::owner("org_a"), cancel("r1", &of, End::Now)).await;
+    let now = world.service.cancel_subscription(&seed::owner("org_a"), seed::cancel("r1", &of, End::Now)).await;
     let error = now.expect_err("refused");
     assert_eq!((error.error().kind, error.error().reason), (Kind::Aborted, Reason::ChangeActive), "H28");
     let wish = CorrectSubscription { price: Some((1, "USD".to_owned())), ..correction("c1", &of) };
     let corrected = world.service.correct_subscription(&seed::operator(), wish).await;
     assert_eq!(corrected.expect_err("refused").error().reason, Reason::ChangeActive);
     assert!(world.now() > of.period_end);
-    let end = world.service.cancel_subscription(&seed::owner("org_a"), cancel("r2", &of, End::PeriodEnd)).await;
+    let end = world.service.cancel_subscription(&seed::owner("org_a"), seed::cancel("r2", &of, End::PeriodEnd)).await;
     assert_eq!(end.expect_err("that is now").error().reason, Reason::ChangeActive);
     // Somebody saw that it was due just before the change began.
     let (late, ()) = world.service.live(&graph, &of.id, |turn| Ok(turn.catch_up()?)).await.expect("nothing to do");
@@ -284,7 +283,11 @@ async fn a_new_one_waits_until_the_provider_knows_the_end_of_the_old_one() {
     let graph = world.graph(1).await;
     let of = subscription(&world, &graph).await;
     world.kill().await;
-    world.service.cancel_subscription(&seed::owner("org_a"), cancel("r1", &of, End::Now)).await.expect("canceled");
+    world
+        .service
+        .cancel_subscription(&seed::owner("org_a"), seed::cancel("r1", &of, End::Now))
+        .await
+        .expect("canceled");
     let again = seed::subscription("s-again", 1, "org_a", "ladybug-standard");
     let early = world.service.create_subscription(&seed::operator(), again.clone()).await.expect_err("too early");
     assert_eq!((early.error().kind, early.error().reason), (Kind::Aborted, Reason::ConcurrentUpdate));

@@ -6,77 +6,56 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use subscription_core::access::Pace;
 use subscription_core::change::{Effect, State};
 use subscription_core::status::SubscriptionStatus;
-use subscription_svc::store::memory::Memory;
-use subscription_svc::store::postgres::{Migrate, Postgres};
 use subscription_svc::store::rows::{
     AuditEvent, AuditKind, Endpoint, Graph, Owed, PaymentOutcome, PaymentRequest, Request, RequestKey, Subgraph,
     Subscription, TierChange,
 };
-use subscription_svc::store::sqlite::Sqlite;
 use subscription_svc::store::{
     ChangeFilter, Committed, Constraint, FIRST_LEASES, Fault, Feed, Key, Store, SubscriptionFilter, Write,
 };
 use support::rows::*;
+use support::stores::{Case, in_memory, in_postgres, in_sqlite};
 use tiershift_core::UnixMs;
 use tiershift_core::ids::{AuditId, ChangeId, RequestId, UserId};
-use tiershift_postgres::Server;
-
-type Case = fn(Arc<dyn Store>) -> Pin<Box<dyn Future<Output = ()>>>;
 
 /// The cases, by name.
-const CASES: &[(&str, Case)] = &[
-    ("rows come back as they were written", |s| Box::pin(rows_come_back(s))),
-    ("texts of any kind come back", |s| Box::pin(texts_come_back(s))),
-    ("writes follow each other in their order", |s| Box::pin(in_order(s))),
-    ("nothing is written without writes", |s| Box::pin(nothing_without_writes(s))),
-    ("a refused write writes nothing at all", |s| Box::pin(all_or_nothing(s))),
-    ("one live subscription per graph", |s| Box::pin(one_live_subscription(s))),
-    ("one active change per subscription", |s| Box::pin(one_active_change(s))),
-    ("events have the next sequence or fail", |s| Box::pin(gapless_events(s))),
-    ("feeds select, order and page", |s| Box::pin(feeds(s))),
-    ("effects are owed in order and one of a kind", |s| Box::pin(owed_in_order(s))),
-    ("what is due, and what comes next", |s| Box::pin(due(s))),
-    ("payment bytes never change", |s| Box::pin(payment_bytes(s))),
-    ("versions grow with their nonces", |s| Box::pin(versions(s))),
-    ("a request id is used once", |s| Box::pin(requests(s))),
-    ("subgraphs are counted, listed and deleted", |s| Box::pin(subgraphs(s))),
-    ("lists filter and page from the newest", |s| Box::pin(lists(s))),
-    ("concurrent transactions of a graph are serial", |s| Box::pin(serial(s))),
+const CASES: &[Case] = &[
+    ("rows come back as they were written", |b| Box::pin(rows_come_back(b.store))),
+    ("texts of any kind come back", |b| Box::pin(texts_come_back(b.store))),
+    ("writes follow each other in their order", |b| Box::pin(in_order(b.store))),
+    ("nothing is written without writes", |b| Box::pin(nothing_without_writes(b.store))),
+    ("a refused write writes nothing at all", |b| Box::pin(all_or_nothing(b.store))),
+    ("one live subscription per graph", |b| Box::pin(one_live_subscription(b.store))),
+    ("one active change per subscription", |b| Box::pin(one_active_change(b.store))),
+    ("events have the next sequence or fail", |b| Box::pin(gapless_events(b.store))),
+    ("feeds select, order and page", |b| Box::pin(feeds(b.store))),
+    ("effects are owed in order and one of a kind", |b| Box::pin(owed_in_order(b.store))),
+    ("what is due, and what comes next", |b| Box::pin(due(b.store))),
+    ("payment bytes never change", |b| Box::pin(payment_bytes(b.store))),
+    ("versions grow with their nonces", |b| Box::pin(versions(b.store))),
+    ("a request id is used once", |b| Box::pin(requests(b.store))),
+    ("subgraphs are counted, listed and deleted", |b| Box::pin(subgraphs(b.store))),
+    ("lists filter and page from the newest", |b| Box::pin(lists(b.store))),
+    ("concurrent transactions of a graph are serial", |b| Box::pin(serial(b.store))),
 ];
 
 #[tokio::test]
 async fn memory() {
-    for (name, case) in CASES {
-        println!("{name}");
-        case(Arc::new(Memory::default())).await;
-    }
+    in_memory(CASES).await;
 }
 
 #[tokio::test]
 async fn sqlite() {
-    let folder = tempfile::tempdir().expect("a folder");
-    for (n, (name, case)) in CASES.iter().enumerate() {
-        println!("{name}");
-        let store = Sqlite::open(&folder.path().join(format!("{n}.db"))).await.expect("opened");
-        case(Arc::new(store)).await;
-    }
+    in_sqlite(CASES).await;
 }
 
 #[tokio::test]
 async fn postgres() {
-    let server = Server::start(&[]).expect("a server");
-    for (name, case) in CASES {
-        println!("{name}");
-        let url = server.database().expect("a database");
-        let store = Postgres::open(&url, Migrate::Apply).await.expect("opened");
-        case(Arc::new(store)).await;
-    }
+    in_postgres(CASES).await;
 }
 
 /// One transaction about graph 1.

@@ -74,7 +74,9 @@ pub fn events(life: &Life, books: &Books, now: UnixMs) -> Vec<Event> {
     {
         events.clear();
     }
-    if let Some(at) = books.cancel_at.filter(|at| !unborn && life.ends_at.is_none_or(|ends| *at < ends)) {
+    // Also of one that begins just now: it may have been sold with an end.
+    let began = !unborn || matches!(books.billing, Billing::Active | Billing::Trialing);
+    if let Some(at) = books.cancel_at.filter(|at| began && life.ends_at != Some(*at)) {
         events.push(Event::EndsAt(at));
     }
     let mut all = dates(life, books);
@@ -89,8 +91,106 @@ fn active(life: &Life, books: &Books) -> Vec<Event> {
         }
         Status::PastDue | Status::Unpaid => vec![Event::PaymentMade],
         Status::Paused => vec![Event::Resumed],
-        // Canceled here and set to go on there: taken back at the provider's own pages.
-        Status::Canceled if books.cancel_at.is_none() => vec![Event::Resumed],
+        // Canceled here and set to go on there, or to end later: taken back, or put off, at the provider's own pages.
+        Status::Canceled if books.cancel_at.is_none_or(|at| life.ends_at.is_some_and(|ends| at > ends)) => {
+            vec![Event::Resumed]
+        }
         Status::Active | Status::Canceled | Status::Failed => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lifecycle::End;
+    use proptest::prelude::*;
+
+    const DAY_MS: i64 = 86_400_000;
+    const NOW: UnixMs = UnixMs(100 * DAY_MS);
+
+    fn day(n: i64) -> UnixMs {
+        UnixMs(n * DAY_MS)
+    }
+
+    fn life(status: Status) -> Life {
+        let ends_at = (status == Status::Canceled).then(|| day(120));
+        Life {
+            status,
+            anchor: day(90),
+            months: 1,
+            period_start: day(90),
+            period_end: day(120),
+            ends_at,
+            canceled: ends_at.map(|_| day(95)),
+            over: status == Status::Failed,
+        }
+    }
+
+    fn books(billing: Billing) -> Books {
+        Books { billing, period_start: day(90), period_end: day(120), cancel_at: None, ended_at: None }
+    }
+
+    #[test]
+    fn each_state_of_the_provider_leads_to_its_own() {
+        let paid = Event::Activated { paid: Some((day(90), day(120))) };
+        let rows = [
+            (Status::PendingPayment, Billing::Active, vec![paid]),
+            (Status::PendingPayment, Billing::Incomplete, vec![]),
+            (Status::PendingPayment, Billing::PastDue, vec![]),
+            (Status::Provisioning, Billing::Ended, vec![Event::SetupFailed]),
+            (Status::Active, Billing::Active, vec![]),
+            (Status::Active, Billing::PastDue, vec![Event::PaymentFailed]),
+            (Status::Active, Billing::Unpaid, vec![Event::PaymentGivenUp]),
+            (Status::Active, Billing::Paused, vec![Event::Paused]),
+            (Status::Active, Billing::Ended, vec![Event::EndsAt(NOW)]),
+            (Status::PastDue, Billing::Trialing, vec![Event::PaymentMade]),
+            (Status::Paused, Billing::Active, vec![Event::Resumed]),
+            (Status::Canceled, Billing::Active, vec![Event::Resumed]),
+            (Status::Canceled, Billing::Unpaid, vec![]),
+            (Status::Failed, Billing::Active, vec![]),
+        ];
+        for (status, billing, expected) in rows {
+            assert_eq!(events(&life(status), &books(billing), NOW), expected, "{status} {billing}");
+        }
+    }
+
+    #[test]
+    fn dates_alone_are_the_next_period_and_nothing_of_an_earlier_one() {
+        let next = Books { period_start: day(120), period_end: day(150), ..books(Billing::Unpaid) };
+        let period = Event::Period { start: day(120), end: day(150) };
+        assert_eq!(dates(&life(Status::Active), &next), [period]);
+        assert_eq!(dates(&life(Status::Active), &Books { period_end: day(119), ..next }), []);
+        assert_eq!(dates(&life(Status::PendingPayment), &next), [], "its first period is still to begin");
+    }
+
+    fn told(mut life: Life, books: &Books) -> Life {
+        for event in events(&life, books, NOW) {
+            if let Ok((after, _)) = life.take(event, NOW) {
+                life = after;
+            }
+        }
+        life
+    }
+
+    proptest! {
+        #[test]
+        fn to_hear_it_twice_is_to_hear_it_once(
+            status in prop::sample::select(Status::ALL), billing in prop::sample::select(Billing::ALL),
+            length in 1..60_i64, cancel in prop::option::of(50..200_i64), ended in prop::option::of(50..200_i64),
+            canceled in any::<bool>(),
+        ) {
+            let mut before = life(status);
+            if let (true, Ok((after, _))) = (canceled, before.take(Event::Canceled(End::PeriodEnd), NOW)) {
+                before = after;
+            }
+            let books = Books {
+                period_end: day(90 + length),
+                cancel_at: cancel.map(day),
+                ended_at: ended.map(day),
+                ..books(billing)
+            };
+            let once = told(before, &books);
+            prop_assert_eq!(told(once, &books), once);
+        }
     }
 }

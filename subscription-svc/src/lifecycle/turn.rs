@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use subscription_core::lifecycle::{Event, Fact, Refusal};
 use subscription_core::status::{GraphState, SubscriptionStatus};
 use tiershift_common::ids::Ids;
-use tiershift_core::UnixMs;
+use tiershift_core::{Reason, UnixMs};
 
 /// Periods that one turn catches up with; whoever was away for longer goes on in the next.
 const PERIODS_MAX: usize = 24;
@@ -131,11 +131,32 @@ impl<'a> Turn<'a> {
 
     /// Owes the provider word of something that a person did.
     pub fn tell(&mut self, kind: TellKind) {
-        let key = format!("{}/{}/{}", self.subscription.id, kind.as_str(), self.ids.audit());
+        let key = format!("{}/{}/{}", self.subscription.id, kind.as_str(), self.ids.request());
         let period = (self.subscription.period_start, self.subscription.period_end);
         // Of a cancellation and its taking back only the last counts: what was not sent yet need not be.
         self.subscription.told.retain(|told| told.kind == TellKind::Invoice || told.attempts > 0);
         self.owe(kind, key, 0, period);
+    }
+
+    /// The provider refused for good what it was told. An invoice is overdue then; anything else is for an operator, because
+    /// the provider goes on as if nothing had been said.
+    pub fn provider_refused(&mut self, told: &Told, reason: Reason) -> Result<(), Refusal> {
+        let detail = BTreeMap::from([
+            ("told".to_owned(), told.kind.as_str().to_owned()),
+            ("key".to_owned(), told.key.clone()),
+            ("reason".to_owned(), reason.to_string()),
+        ]);
+        self.note(AuditKind::SubscriptionUpdated, "the payment provider refused", detail);
+        if told.kind != TellKind::Invoice {
+            tracing::error!(subscription = %self.subscription.id, told = told.kind.as_str(), %reason,
+                "the provider refused what it was told: see to it there");
+            return Ok(());
+        }
+        match self.take(Event::PaymentFailed) {
+            // It is not active any more: there is nothing to be overdue with.
+            Ok(_) | Err(Refusal::From(_)) => Ok(()),
+            Err(refusal) => Err(refusal),
+        }
     }
 
     fn owe(&mut self, kind: TellKind, key: String, amount_cents: i64, period: (UnixMs, UnixMs)) {

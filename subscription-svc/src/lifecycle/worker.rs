@@ -5,13 +5,13 @@
 //! whatever its end (H23), and no graph is suspended while its volume is in flight.
 
 use super::Fault;
+use crate::pace::{self, Found};
 use crate::payments::Answer;
 use crate::service::Service;
 use crate::store;
 use crate::store::rows::{Subscription, TellKind, Told};
-use futures_util::StreamExt as _;
 use std::sync::Arc;
-use subscription_core::lifecycle::{Event, Refusal};
+use subscription_core::lifecycle::Refusal;
 use tiershift_core::UnixMs;
 use tokio_util::sync::CancellationToken;
 
@@ -21,9 +21,6 @@ const BATCH: u32 = 100;
 /// Subscriptions worked on at once: calls to the provider wait for each other's answers no longer than need be.
 const AT_ONCE: usize = 8;
 
-/// After a store that does not answer, in milliseconds of the clock port.
-const STORE_PAUSE_MS: i64 = 1_000;
-
 /// First wait after a provider without an answer, in milliseconds; doubled each time.
 const BACKOFF_FIRST_MS: i64 = 1_000;
 
@@ -32,57 +29,24 @@ const BACKOFF_MAX_MS: i64 = 300_000;
 
 /// Runs until `stop`.
 pub async fn run(service: Arc<Service>, stop: CancellationToken) {
-    loop {
-        let next = match turn(&service).await {
-            Ok(next) => next,
-            Err(fault) => {
-                tracing::warn!(
-                    error = &fault as &dyn std::error::Error,
-                    "due subscriptions cannot be read; trying again"
-                );
-                Some(service.now().plus(STORE_PAUSE_MS))
-            }
-        };
-        let until_next = async {
-            match next {
-                Some(at) => service.clock.sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            () = service.committer.lives.notified() => {}
-            () = until_next => {}
-        }
-    }
+    pace::rounds(&service, &service.committer.lives, &stop, || turn(&service)).await;
 }
 
 /// Everything that is due now; gives back when there will be more.
 async fn turn(service: &Service) -> Result<Option<UnixMs>, store::Fault> {
     let (due, next) = service.store.due_subscriptions(service.now(), BATCH).await?;
-    let more = due.len() >= BATCH as usize;
-    let failed = futures_util::stream::iter(due)
-        .map(|subscription| async move {
-            match step(service, &subscription).await {
-                Ok(()) | Err(Fault::Gone | Fault::Refused(Refusal::Over)) => false,
-                Err(fault) => {
-                    tracing::warn!(subscription = %subscription.id, error = &fault as &dyn std::error::Error,
-                        "a subscription's time could not be kept; trying again");
-                    true
-                }
+    let found = Found { more: due.len() >= BATCH as usize, due, next };
+    let again = pace::work(service, found, AT_ONCE, |subscription| async move {
+        match step(service, &subscription).await {
+            Ok(()) | Err(Fault::Gone | Fault::Refused(Refusal::Over)) => false,
+            Err(fault) => {
+                tracing::warn!(subscription = %subscription.id, error = &fault as &dyn std::error::Error,
+                    "a subscription's time could not be kept; trying again");
+                true
             }
-        })
-        .buffer_unordered(AT_ONCE)
-        // All of them: one that is left half-way could have committed without anybody knowing.
-        .fold(false, |any, failed| async move { any || failed })
-        .await;
-    let again = match (failed, more) {
-        (true, _) => Some(service.now().plus(STORE_PAUSE_MS)),
-        (false, true) => Some(service.now()),
-        (false, false) => None,
-    };
-    Ok(again.into_iter().chain(next).min())
+        }
+    });
+    Ok(again.await)
 }
 
 async fn step(service: &Service, subscription: &Subscription) -> Result<(), Fault> {
@@ -95,8 +59,8 @@ async fn step(service: &Service, subscription: &Subscription) -> Result<(), Faul
 /// Tells the provider one thing, and stores what came of it together with the end of the row.
 async fn tell(service: &Service, subscription: &Subscription, told: &Told) -> Result<(), Fault> {
     let answer = service.payments.tell(subscription, told).await;
-    let retry_at = service.now().plus(backoff_ms(told.attempts));
-    let told_and = service.live(&subscription.graph, &subscription.id, |turn| {
+    let retry_at = service.now().plus(pace::doubled_ms(told.attempts, BACKOFF_FIRST_MS, BACKOFF_MAX_MS));
+    let stored = service.live(&subscription.graph, &subscription.id, |turn| {
         let Some(at) = turn.subscription.told.iter().position(|owed| owed.key == told.key) else { return Ok(()) };
         match &answer {
             Answer::Done { .. } => {
@@ -104,26 +68,20 @@ async fn tell(service: &Service, subscription: &Subscription, told: &Told) -> Re
             }
             Answer::Refused { reason } => {
                 turn.subscription.told.remove(at);
-                tracing::warn!(subscription = %told.key, reason = reason.as_str(), "the provider refused");
-                if told.kind == TellKind::Invoice {
-                    match turn.take(Event::PaymentFailed) {
-                        // It is not active any more: there is nothing to be overdue with.
-                        Ok(_) | Err(Refusal::From(_)) => {}
-                        Err(refusal) => return Err(refusal.into()),
-                    }
-                }
+                turn.provider_refused(told, *reason)?;
             }
             Answer::ServerFault | Answer::Unknown => {
                 let owed = &mut turn.subscription.told[at];
                 (owed.attempts, owed.not_before) = (told.attempts.saturating_add(1), retry_at);
+                // What is stored under the key never becomes definite (H21 b). To set or to clear an end twice is to do
+                // it once, so it may be said under another key; an invoice may not.
+                if answer == Answer::ServerFault && told.kind != TellKind::Invoice {
+                    owed.key = format!("{}/{}", told.key, owed.attempts);
+                }
             }
         }
         Ok(())
     });
-    told_and.await?;
+    stored.await?;
     Ok(())
-}
-
-fn backoff_ms(attempts: u32) -> i64 {
-    BACKOFF_FIRST_MS.saturating_mul(1_i64 << attempts.min(16)).min(BACKOFF_MAX_MS)
 }

@@ -87,16 +87,16 @@ pub struct Invoice {
 }
 
 impl Invoice {
-    /// What is to be invoiced; none if something else is told.
-    pub fn of(subscription: &Subscription, told: &Told) -> Option<Self> {
-        (told.kind == TellKind::Invoice).then(|| Self {
+    /// Of a period that is told.
+    pub fn of(subscription: &Subscription, told: &Told) -> Self {
+        Self {
             customer: subscription.org.to_string(),
             subscription: subscription.id.to_string(),
             amount_cents: told.amount_cents,
             currency: subscription.currency.clone(),
             period_start_unix_s: told.period.0.0.div_euclid(1_000),
             period_end_unix_s: told.period.1.0.div_euclid(1_000),
-        })
+        }
     }
 }
 
@@ -251,16 +251,16 @@ pub trait Payments: Send + Sync {
 
     /// Tells it one thing of a subscription's life, under the key that was stored with it.
     async fn tell(&self, subscription: &Subscription, told: &Told) -> Answer {
-        if let Some(invoice) = Invoice::of(subscription, told) {
-            return self.invoice(&invoice, &told.key).await;
-        }
         let name = &subscription.provider_subscription_id;
         match told.kind {
+            TellKind::Invoice => self.invoice(&Invoice::of(subscription, told), &told.key).await,
             // The provider never heard of it: there is nothing to end or to take back.
-            _ if name.is_empty() => Answer::Done { reference: String::new() },
+            TellKind::CancelNow | TellKind::CancelAtPeriodEnd | TellKind::Resume if name.is_empty() => {
+                Answer::Done { reference: String::new() }
+            }
             TellKind::CancelNow => self.cancel(name, false, &told.key).await,
             TellKind::CancelAtPeriodEnd => self.cancel(name, true, &told.key).await,
-            TellKind::Resume | TellKind::Invoice => self.resume(name, &told.key).await,
+            TellKind::Resume => self.resume(name, &told.key).await,
         }
     }
 

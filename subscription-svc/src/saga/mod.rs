@@ -15,6 +15,7 @@ mod wording;
 mod worker;
 
 use crate::lifecycle;
+use crate::pace::{STORE_PAUSE_MS, doubled_ms};
 use crate::service::Service;
 use crate::store;
 use crate::store::rows::{Owed, TierChange};
@@ -35,9 +36,6 @@ const BACKOFF_FIRST_MS: i64 = 500;
 /// back after an outage meets at most one call a change in this time.
 const BACKOFF_MAX_MS: i64 = 10_000;
 
-/// After a store that does not answer, in milliseconds of the clock port.
-const STORE_PAUSE_MS: i64 = 1_000;
-
 /// How one step of a saga failed. None of these is told to a customer.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
@@ -55,7 +53,7 @@ pub enum Fault {
 /// The wait before try `attempts + 1`, with a quarter of it random, so that changes that failed together do not come
 /// back together.
 fn backoff_ms(attempts: u32, random: u128) -> i64 {
-    let whole = BACKOFF_FIRST_MS.saturating_mul(1_i64 << attempts.min(10)).min(BACKOFF_MAX_MS);
+    let whole = doubled_ms(attempts, BACKOFF_FIRST_MS, BACKOFF_MAX_MS);
     let quarter = whole / 4;
     let jitter = i64::try_from(random % u128::from(quarter.unsigned_abs().max(1))).unwrap_or(0);
     whole - quarter + jitter

@@ -4,6 +4,7 @@
 //! Waits are rows with a time, not sleeping tasks: so a cancel is never behind one, and a restart forgets nothing.
 
 use super::{STORE_PAUSE_MS, deliver};
+use crate::pace;
 use crate::service::Service;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,18 +26,12 @@ pub async fn run(service: Arc<Service>, stop: CancellationToken) {
                 Some(service.now().plus(STORE_PAUSE_MS))
             }
         };
-        let until_next = async {
-            match next {
-                Some(at) => service.clock.sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
             Some(ended) = running.join_next() => note_end(ended, &mut busy),
             () = service.committer.owed.notified() => {}
-            () = until_next => {}
+            () = pace::until(&service, next) => {}
         }
         while let Some(ended) = running.try_join_next() {
             note_end(ended, &mut busy);

@@ -165,6 +165,11 @@ fn correct(turn: &mut Turn<'_>, request: &CorrectSubscription) -> Result<BTreeMa
         differs("status", turn.subscription.status.to_string(), status.to_string());
         for event in path(turn.subscription.status, status) {
             turn.take(event).map_err(|refusal| not_possible(refusal, Reason::WrongState))?;
+            match event {
+                Event::Canceled(_) => turn.tell(TellKind::CancelAtPeriodEnd),
+                Event::Resumed => turn.tell(TellKind::Resume),
+                _ => {}
+            }
         }
         if turn.subscription.status != status {
             return Err(not_possible(Refusal::From(turn.subscription.status), Reason::WrongState));

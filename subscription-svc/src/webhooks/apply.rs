@@ -6,12 +6,13 @@
 //! An event about a subscription that nobody knows is kept and tried again for days; then an operator must look.
 
 use crate::lifecycle::Fault;
+use crate::lifecycle::turn::Turn;
+use crate::pace::{self, Found, STORE_PAUSE_MS};
 use crate::payments::{Billing, Fetched, Snapshot};
 use crate::service::Service;
 use crate::store::inbox::{Inbox, WebhookEvent, WebhookMark, WebhookState};
 use crate::store::rows::{STRIPE, Subscription, TellKind};
 use crate::store::{self, Key, Write};
-use futures_util::StreamExt as _;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use subscription_core::lifecycle::Refusal;
@@ -26,9 +27,6 @@ const BATCH: u32 = 1_000;
 
 /// Subscriptions worked on at once: some questions to the provider are always on their way.
 const AT_ONCE: usize = 16;
-
-/// After a store that does not answer, in milliseconds of the clock port.
-const STORE_PAUSE_MS: i64 = 1_000;
 
 /// First wait after a question without an answer, or without a subscription, in milliseconds; doubled each time.
 const BACKOFF_FIRST_MS: i64 = 1_000;
@@ -58,27 +56,7 @@ struct Verdict {
 
 /// Runs until `stop`.
 pub async fn run(service: Arc<Service>, inbox: Arc<dyn Inbox>, arrived: Arc<Notify>, stop: CancellationToken) {
-    loop {
-        let next = match turn(&service, inbox.as_ref()).await {
-            Ok(next) => next,
-            Err(fault) => {
-                tracing::warn!(error = &fault as &dyn std::error::Error, "webhooks cannot be read; trying again");
-                Some(service.now().plus(STORE_PAUSE_MS))
-            }
-        };
-        let until_next = async {
-            match next {
-                Some(at) => service.clock.sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            () = arrived.notified() => {}
-            () = until_next => {}
-        }
-    }
+    pace::rounds(&service, &arrived, &stop, || turn(&service, inbox.as_ref())).await;
 }
 
 /// Everything that is due now; gives back when there will be more.
@@ -89,58 +67,54 @@ pub async fn turn(service: &Service, inbox: &dyn Inbox) -> Result<Option<UnixMs>
     for event in due {
         groups.entry(event.subject.clone()).or_default().push(event);
     }
-    let failed = futures_util::stream::iter(groups)
-        .map(|(subject, events)| async move {
-            let done = apply(service, inbox, &subject, &events).await;
-            done.inspect_err(|fault| {
-                tracing::warn!(subject, error = fault as &dyn std::error::Error, "webhooks were not applied");
-            })
-            .is_err()
+    let found = Found { due: groups.into_iter().collect(), more, next };
+    let again = pace::work(service, found, AT_ONCE, |(subject, events)| async move {
+        let done = apply(service, inbox, &subject, &events).await;
+        done.inspect_err(|fault| {
+            tracing::warn!(subject, error = fault as &dyn std::error::Error, "webhooks were not applied");
         })
-        .buffer_unordered(AT_ONCE)
-        // All of them: one that is left half-way could have committed without anybody knowing.
-        .fold(false, |any, failed| async move { any || failed })
-        .await;
-    let again = match (failed, more) {
-        (true, _) => Some(service.now().plus(STORE_PAUSE_MS)),
-        (false, true) => Some(service.now()),
-        (false, false) => None,
-    };
-    Ok(again.into_iter().chain(next).min())
+        .is_err()
+    });
+    Ok(again.await)
 }
 
 async fn apply(service: &Service, inbox: &dyn Inbox, subject: &str, events: &[WebhookEvent]) -> Result<(), Fault> {
+    if let Some(verdict) = ask(service, subject, events).await? {
+        inbox.mark(&mark(events, &verdict)).await?;
+    }
+    Ok(())
+}
+
+/// What became of the events; none if it was written with what they did.
+async fn ask(service: &Service, subject: &str, events: &[WebhookEvent]) -> Result<Option<Verdict>, Fault> {
     let Some(subscription) = find(service, subject, events).await? else {
-        return inbox_mark(inbox, events, later(service, events, "no subscription of this name is known here")).await;
+        return Ok(Some(later(service, events, "no subscription of this name is known here")));
     };
     let deferred = deferred(service, &subscription, events);
     if deferred && events.iter().all(|event| event.attempts > 0) {
-        return inbox_mark(inbox, events, wait_for_the_change(service, events)).await;
+        return Ok(Some(wait_for_the_change(service, events)));
     }
     let mut before = subscription;
     for _ in 0..ASKED_MAX {
         let snapshot = match service.payments.fetch(subject).await {
             Fetched::Snapshot(snapshot) => snapshot,
-            Fetched::Unknown => {
-                return inbox_mark(inbox, events, later(service, events, "the provider does not answer")).await;
-            }
+            Fetched::Unknown => return Ok(Some(later(service, events, "the provider does not answer"))),
             Fetched::Gone => {
-                return inbox_mark(inbox, events, later(service, events, "the provider knows no such subscription"))
-                    .await;
+                return Ok(Some(later(service, events, "the provider knows no such subscription")));
             }
             Fetched::NotKept => {
                 let note = "the payment provider in use keeps no subscriptions";
-                return inbox_mark(inbox, events, verdict(service, WebhookState::Ignored, note)).await;
+                return Ok(Some(verdict(service, WebhookState::Ignored, note)));
             }
         };
         match commit(service, &before, subject, &snapshot, events).await? {
-            None => return Ok(()),
+            None => return Ok(None),
             Some(now) => before = now,
         }
     }
     // Somebody writes it again and again: their turn first.
     let at = service.now().plus(STORE_PAUSE_MS);
-    inbox_mark(inbox, events, Verdict { not_before: at, ..later(service, events, "the subscription is busy") }).await
+    Ok(Some(Verdict { not_before: at, ..later(service, events, "the subscription is busy") }))
 }
 
 /// The subscription that the events are about: by the provider's name for it, else by ours, if it has no other yet.
@@ -172,7 +146,7 @@ async fn commit(
     let now = service.now();
     let key = Key::graph(before.graph.clone());
     let done = service.committer.transact(&key, |loaded| {
-        let mut turn = crate::lifecycle::turn::Turn::begin(loaded, &service.ids, now).ok_or(Fault::Gone)?;
+        let mut turn = Turn::begin(loaded, &service.ids, now).ok_or(Fault::Gone)?;
         if turn.subscription.id != before.id {
             // Another one counts for the graph: this one is over, and nothing brings it back.
             let note = "the subscription is over";
@@ -224,10 +198,6 @@ async fn commit(
     done.await?
 }
 
-async fn inbox_mark(inbox: &dyn Inbox, events: &[WebhookEvent], verdict: Verdict) -> Result<(), Fault> {
-    Ok(inbox.mark(&mark(events, &verdict)).await?)
-}
-
 fn mark(events: &[WebhookEvent], verdict: &Verdict) -> WebhookMark {
     WebhookMark {
         ids: events.iter().map(|event| event.id.clone()).collect(),
@@ -256,7 +226,7 @@ fn later(service: &Service, events: &[WebhookEvent], note: &str) -> Verdict {
         );
         return verdict(service, WebhookState::Dead, note);
     }
-    let wait_ms = BACKOFF_FIRST_MS.saturating_mul(1_i64 << attempts.min(20)).min(BACKOFF_MAX_MS);
+    let wait_ms = pace::doubled_ms(attempts, BACKOFF_FIRST_MS, BACKOFF_MAX_MS);
     Verdict {
         state: WebhookState::Pending,
         attempts: attempts.saturating_add(1),

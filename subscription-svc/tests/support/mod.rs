@@ -2,10 +2,12 @@
 #![allow(dead_code, clippy::expect_used, clippy::panic, reason = "shared by test binaries, each of which uses a part")]
 
 pub mod api;
+pub mod books;
 pub mod port;
 pub mod rows;
 pub mod seed;
 pub mod stack;
+pub mod stores;
 pub mod stripe;
 pub mod volume;
 pub mod volume_grpc;

@@ -1,9 +1,10 @@
 //! An organisation with a graph and a subscription, made by the use cases.
 
+use subscription_core::lifecycle::End;
 use subscription_core::status::SubscriptionStatus;
 use subscription_svc::service::Service;
-use subscription_svc::store::rows::Interval;
-use subscription_svc::usecase::{ChangeTier, CreateSubscription, Initial, RegisterGraph};
+use subscription_svc::store::rows::{Interval, Subscription};
+use subscription_svc::usecase::{CancelSubscription, ChangeTier, CreateSubscription, Initial, RegisterGraph};
 use tiershift_common::caller::Caller;
 use tiershift_core::ids::{GraphId, OrgId, RequestId, TierName};
 
@@ -93,4 +94,9 @@ pub fn change(request_id: &str, n: u64, target: &str) -> ChangeTier {
         timing: subscription_core::rules::Timing::Now,
         expected_price: None,
     }
+}
+
+/// A cancellation.
+pub fn cancel(request_id: &str, of: &Subscription, end: End) -> CancelSubscription {
+    CancelSubscription { request: request(request_id), subscription: of.id.clone(), end, note: "too dear".to_owned() }
 }

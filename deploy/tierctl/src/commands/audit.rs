@@ -1,7 +1,7 @@
 //! `tierctl audit`: what was done, by whom, newest first.
 
 use super::PAGE;
-use crate::cli::Audit;
+use crate::cli::subscription::Audit;
 use crate::connect::Target;
 use crate::exit::{Exit, Fault};
 use crate::output::{Output, Row};

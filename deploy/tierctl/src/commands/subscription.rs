@@ -1,7 +1,7 @@
 //! `tierctl subscription`: see, cancel, resume and correct what is paid for a graph.
 
 use super::{absent, request_id};
-use crate::cli::{CorrectStatus, Subscription as Command};
+use crate::cli::subscription::{CorrectStatus, Subscription as Command};
 use crate::connect::Target;
 use crate::exit::{Exit, Fault};
 use crate::output::{Output, Row};
