@@ -141,7 +141,7 @@ pub struct Wish {
     pub graph: String,
     /// The tier it shall have, as `tierctl tiers` names it
     pub target_tier: String,
-    /// Begin when the paid period ends (downgrades only)
+    /// Begin when the paid period ends, at no charge for the present one (downgrades only)
     #[arg(long)]
     pub at_period_end: bool,
 }
@@ -162,7 +162,8 @@ Example:
     },
     /// Begin a change
     #[command(after_help = "\
-The change then runs by itself, whether or not anybody watches.
+The change then runs by itself, whether or not anybody watches. With --at-period-end it waits for
+its time, is checked anew then, and can be withdrawn until it begins: `tierctl tier cancel`.
 
 If the answer is lost (exit status 6), repeat with the --request-id that was printed: the service
 answers with the same change, and never begins a second one.
@@ -176,7 +177,7 @@ Examples:
         #[command(flatten)]
         wish: Wish,
         /// Follow it to its end; the exit status says how it ended
-        #[arg(long)]
+        #[arg(long, conflicts_with = "at_period_end")]
         watch: bool,
         /// Makes the call repeatable; made up if absent, and printed if the answer is lost
         #[arg(long, value_name = "ID")]

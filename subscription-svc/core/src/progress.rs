@@ -24,7 +24,7 @@ const VOLUME_UNDO: u32 = 900;
 pub struct Progress {
     /// The last sequence number given out; 0 before the first.
     pub seq: u64,
-    /// Time of the last event, in milliseconds since the acceptance; never falls.
+    /// Time of the last event, in milliseconds since the acceptance, or since a scheduled change began; never falls.
     pub at_ms: i64,
     /// The way the change moves.
     pub direction: Direction,
@@ -59,6 +59,11 @@ impl Progress {
         }
     }
 
+    /// A scheduled change begins, and time counts from here: its estimates are new.
+    pub const fn begin(&mut self, expected_total_ms: Option<i64>, earliest_end_ms: i64) {
+        (self.expected_end_ms, self.earliest_end_ms) = (expected_total_ms, earliest_end_ms);
+    }
+
     /// The next event, of the change itself: `change` is the change after its transition.
     pub fn own(
         &mut self,
@@ -73,6 +78,7 @@ impl Progress {
             // Only its end turns an undo back into forward: a stuck undo that an operator completed on the target.
             State::Succeeded if self.direction == Direction::Undo => self.direction = Direction::Forward,
             State::Succeeded
+            | State::Scheduled
             | State::Requested
             | State::Preparing
             | State::Charging
@@ -85,7 +91,7 @@ impl Progress {
             State::Succeeded | State::Failed | State::Canceled => DONE,
             State::Compensating => VOLUME_UNDO,
             State::Preparing | State::Charging | State::Gating | State::Moving | State::Finalizing => STARTED,
-            State::Requested | State::NeedsAttention => 0,
+            State::Scheduled | State::Requested | State::NeedsAttention => 0,
         };
         if change.state.ended() {
             (self.reads, self.writes) = (Reads::Open, Writes::Open);

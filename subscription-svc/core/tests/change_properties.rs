@@ -13,7 +13,7 @@ use tiershift_core::Reason;
 /// Every change that any order of events leads to.
 fn reachable() -> BTreeSet<Change> {
     let mut seen = BTreeSet::new();
-    let mut todo = vec![Change::new().0];
+    let mut todo = vec![Change::new().0, Change::scheduled()];
     while let Some(change) = todo.pop() {
         if !seen.insert(change) {
             continue;

@@ -27,7 +27,7 @@ fn when(at: Option<UnixMs>) -> i64 {
 
 /// A graph, with its subgraphs counted and its running change named.
 pub fn graph(graph: &Graph, loaded: &Loaded) -> pb::Graph {
-    let active = loaded.change.as_ref().filter(|c| c.active());
+    let active = loaded.change.as_ref().filter(|c| c.runs());
     pb::Graph {
         graph_id: graph.id.to_string(),
         org_id: graph.org.to_string(),
@@ -98,6 +98,7 @@ pub fn subscription(subscription: &Subscription) -> pb::Subscription {
         status: status(subscription.status).into(),
         migrating: subscription.active_change.is_some(),
         active_change_id: subscription.active_change.as_ref().map(ChangeId::to_string).unwrap_or_default(),
+        scheduled_change_id: subscription.scheduled_change.as_ref().map(ChangeId::to_string).unwrap_or_default(),
         price: Some(money(subscription.price_cents, &subscription.currency)),
         monthly_credits: subscription.monthly_credits,
         interval: match subscription.interval {
@@ -178,13 +179,14 @@ pub fn timing_from(timing: pb::ChangeTiming) -> Timing {
     }
 }
 
-/// A state as asked for; none for UNSPECIFIED. SCHEDULED is never a state of this build: nothing is ever in it.
+/// A state as asked for; none for UNSPECIFIED.
 pub fn state_from(state: pb::TierChangeState) -> Option<State> {
     State::ALL.iter().copied().find(|known| self::state(*known) == state)
 }
 
 fn state(state: State) -> pb::TierChangeState {
     match state {
+        State::Scheduled => pb::TierChangeState::Scheduled,
         State::Requested => pb::TierChangeState::Requested,
         State::Preparing => pb::TierChangeState::Preparing,
         State::Charging => pb::TierChangeState::Charging,
@@ -278,7 +280,7 @@ pub fn change(change: &TierChange, now: UnixMs) -> pb::TierChange {
             Timing::PeriodEnd => pb::ChangeTiming::PeriodEnd,
         }
         .into(),
-        scheduled_unix_ms: 0,
+        scheduled_unix_ms: when(change.scheduled),
         requested_by: change.requested_by.to_string(),
         request_id: change.request.to_string(),
         cancel_requested: machine.cancel_requested,

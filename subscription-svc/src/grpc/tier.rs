@@ -87,15 +87,9 @@ impl TierService for Api {
         let size = fields.page_size("page_size", request.page_size);
         let ((org, graph), (state, size)) = all(fields, org.zip(graph).zip(state.zip(size))).map_err(refused)?;
         let before: Option<ChangeId> = scope.position(&request.page_token).map_err(refused)?;
-        // Nothing is ever in a state that this build does not have.
-        let nothing = state == pb::TierChangeState::Scheduled;
         let state = convert::state_from(state);
         let filter = ChangeFilter { org, graph, state, active_only: request.active_only };
-        let mut page = self.service.list_changes(&caller, &filter, before.as_ref(), size).await?;
-        if nothing {
-            page.rows.clear();
-            page.more = false;
-        }
+        let page = self.service.list_changes(&caller, &filter, before.as_ref(), size).await?;
         let now = self.service.now();
         let last = page.rows.last().filter(|_| page.more);
         Ok(Response::new(pb::ListTierChangesResponse {

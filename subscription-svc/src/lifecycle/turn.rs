@@ -4,6 +4,7 @@
 //! Here the machine's facts become rows: the status in the access record, the graph's suspension, the audit, what the
 //! provider must be told. A gate is never touched here: only a tier change opens what it closed (H10).
 
+use crate::saga::schedule;
 use crate::saga::turn::{SYSTEM, halves};
 use crate::store::rows::{Access, AuditEvent, AuditKind, Graph, Subscription, TellKind, Told};
 use crate::store::{Loaded, Write};
@@ -27,6 +28,8 @@ pub struct Turn<'a> {
     access: Access,
     actor: String,
     audit: Vec<AuditEvent>,
+    /// It ended in this turn.
+    over: bool,
 }
 
 impl<'a> Turn<'a> {
@@ -41,6 +44,7 @@ impl<'a> Turn<'a> {
             access: loaded.access.clone()?,
             actor: SYSTEM.to_owned(),
             audit: Vec::new(),
+            over: false,
         })
     }
 
@@ -62,10 +66,10 @@ impl<'a> Turn<'a> {
         Ok(life != before)
     }
 
-    /// Applies everything that time alone has made due; nothing while the tier changes, which may have begun since somebody
-    /// saw that it was due.
+    /// Applies everything that time alone has made due; nothing while the tier changes or is about to, which may have come
+    /// since somebody saw that it was due.
     pub fn catch_up(&mut self) -> Result<(), Refusal> {
-        if self.subscription.active_change.is_some() {
+        if self.subscription.renewal_waits() {
             return Ok(());
         }
         for _ in 0..PERIODS_MAX {
@@ -103,6 +107,7 @@ impl<'a> Turn<'a> {
             }
             Fact::Period { start, end } => self.period(event, start, end),
             Fact::Over => {
+                self.over = true;
                 self.note(AuditKind::SubscriptionEnded, "the subscription is over", BTreeMap::new());
                 if self.graph.state == GraphState::Active {
                     self.graph.state = GraphState::Suspended;
@@ -189,6 +194,13 @@ impl<'a> Turn<'a> {
     /// Everything to write; nothing if nothing changed.
     pub fn finish(mut self) -> Vec<Write> {
         let mut writes = Vec::new();
+        if self.over && self.subscription.scheduled_change.take().is_some() {
+            match schedule::withdraw(self.loaded, self.ids, self.now) {
+                Ok(ended) => writes.extend(ended),
+                // Not waiting any more: its own turn ends it.
+                Err(refusal) => tracing::warn!(subscription = %self.subscription.id, %refusal, "not withdrawn"),
+            }
+        }
         if self.loaded.graph.as_ref() != Some(&self.graph) {
             self.graph.updated = self.now;
             writes.push(Write::Graph(self.graph.clone()));

@@ -1,7 +1,7 @@
 //! What runs accepted changes: it follows migrations, delivers owed effects, watches deadlines and compares.
 //!
 //! `turn` is the pure heart: one transaction of a change. `follower` brings the volume's events; `worker` delivers
-//! owed effects, one at a time and in order per change, by `deliver`, `gate` and `charge`; `compare` holds both
+//! owed effects, one at a time and in order per change, by `deliver`, `gate` and `charge`; what was scheduled begins by `schedule`; `compare` holds both
 //! services against each other. Beside them runs the worker that keeps the time of subscriptions (`lifecycle`). Effects start only from the state at the head (H22): every delivery asks the change,
 //! as it is now, whether it still wants the effect.
 
@@ -10,6 +10,7 @@ mod compare;
 mod deliver;
 mod follower;
 pub mod gate;
+pub mod schedule;
 pub mod turn;
 mod wording;
 mod worker;

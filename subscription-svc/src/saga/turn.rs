@@ -10,12 +10,13 @@ use crate::migrations::{Fact, MigrationEvent};
 use crate::store::Loaded;
 use crate::store::Write;
 use crate::store::rows::{
-    Access, AuditEvent, AuditKind, Endpoint, Graph, PaymentKind, PaymentOutcome, PaymentRequest, Subscription,
+    Access, AuditEvent, AuditKind, Endpoint, Expected, Graph, Leases, PaymentKind, PaymentOutcome, PaymentRequest, Subscription,
     TierChange,
 };
 use std::collections::BTreeMap;
 use subscription_core::access::{Gate as AccessGate, Pace};
-use subscription_core::change::{Back, Change, Charge, Effect, Event, Gate, Notice, Refusal, Return, Side, State};
+use subscription_core::change::{Back, Change, Charge, Effect, Event, Gate, Notice, Phase, Refusal, Return, Side, State};
+use subscription_core::proration::Quote;
 use subscription_core::status::GraphState;
 use tiershift_common::ids::Ids;
 use tiershift_core::event::{ChangeEvent, Direction};
@@ -109,6 +110,52 @@ impl<'a> Turn<'a> {
         self.arm();
     }
 
+    /// The first step of a new change that begins later: access does not hear of it, and it owes nothing.
+    pub fn schedule(&mut self) {
+        self.subscription.scheduled_change = Some(self.change.id.clone());
+        self.subscription_dirty = true;
+        self.change.deadline = self.change.scheduled;
+        let mut detail = BTreeMap::from([
+            ("from_tier".to_owned(), self.change.from_tier.to_string()),
+            ("to_tier".to_owned(), self.change.to_tier.to_string()),
+        ]);
+        if let Some(at) = self.change.scheduled {
+            detail.insert("scheduled_unix_ms".to_owned(), at.to_string());
+        }
+        self.note(AuditKind::ChangeAccepted, "the tier change was accepted for the end of the paid period", detail.clone());
+        self.publish("the change is accepted: it begins when the paid period ends", detail);
+    }
+
+    /// A scheduled change begins: from here on it is as one that was accepted now.
+    pub fn begin_scheduled(
+        &mut self,
+        quote: Quote,
+        expected: Expected,
+        usage: Option<(i64, UnixMs)>,
+        leases: Leases,
+    ) -> Result<(), Refusal> {
+        let earliest_ms = expected.earliest_ms(leases);
+        self.change.progress.begin(expected.total_ms, earliest_ms);
+        self.change.begun = Some(self.now);
+        (self.change.quote, self.change.expected, self.change.measured.usage) = (quote, expected, usage);
+        self.subscription.scheduled_change = None;
+        self.subscription.active_change = Some(self.change.id.clone());
+        self.subscription_dirty = true;
+        self.access.record.pace = Pace::Changing;
+        self.access_dirty = true;
+        self.take(&Event::Begun)
+    }
+
+    /// A scheduled change cannot begin yet.
+    pub fn look_again(&mut self, at: UnixMs) {
+        self.change.deadline = Some(at);
+    }
+
+    /// The paid period ends later than when the change was accepted.
+    pub fn reschedule(&mut self, end: UnixMs) {
+        (self.change.scheduled, self.change.deadline) = (Some(end), Some(end));
+    }
+
     /// Applies an event that asks or tells: refused ones change nothing.
     pub fn take(&mut self, event: &Event) -> Result<(), Refusal> {
         let before = self.change.machine;
@@ -147,7 +194,7 @@ impl<'a> Turn<'a> {
         // The clean-up is the operators' business: the customer's sequence ends with the change.
         if !settling {
             let machine = will_be.unwrap_or(self.change.machine);
-            let at_ms = self.now.since(self.change.accepted);
+            let at_ms = self.now.since(self.change.origin());
             let public = self.change.progress.relayed(&self.change.id, at_ms, &machine, &event.event);
             self.push(public);
         }
@@ -276,6 +323,7 @@ impl<'a> Turn<'a> {
             Effect::Notify(notice) => {
                 if notice == Notice::Ended {
                     self.subscription.active_change = None;
+                    self.subscription.scheduled_change = None;
                     self.subscription_dirty = true;
                     self.change.ended = Some(self.now);
                     self.change.deadline = None;
@@ -307,11 +355,14 @@ impl<'a> Turn<'a> {
 
     /// Sets the timer of the present phase.
     fn arm(&mut self) {
-        self.change.deadline = self.change.machine.phase().budget_ms().map(|ms| self.now.plus(ms));
+        self.change.deadline = match self.change.machine.phase() {
+            Phase::Waiting => self.change.scheduled,
+            phase => phase.budget_ms().map(|ms| self.now.plus(ms)),
+        };
     }
 
     fn publish(&mut self, message: &str, detail: BTreeMap<String, String>) {
-        let at_ms = self.now.since(self.change.accepted);
+        let at_ms = self.now.since(self.change.origin());
         let event = self.change.progress.own(&self.change.id, at_ms, &self.change.machine, message, detail);
         self.push(event);
     }
@@ -360,6 +411,7 @@ impl<'a> Turn<'a> {
             Event::BackDone { back: Back::Money } if before.back_money == Return::Owed => {
                 Some(AuditKind::ChangeMoneyReturned)
             }
+            Event::Begun => Some(AuditKind::ChangeBegun),
             Event::CancelRequested if !before.cancel_requested => Some(AuditKind::ChangeCancelRequested),
             _ => None,
         };

@@ -6,6 +6,8 @@ use tiershift_core::Reason;
 /// What has just happened to the change itself.
 pub fn happened(before: &Change, after: &Change, event: &Event) -> String {
     let text = match event {
+        Event::Begun => "the paid period has ended: the change begins",
+        Event::NotBegun { .. } => "the change cannot begin; tier and money are as before",
         Event::Started => "everything slow is being made ready while you go on working",
         Event::StartRefused { .. } => "the move cannot start; the change is being ended",
         Event::GateRequested { .. } if after.state == State::Charging => "everything is ready; taking the payment",
@@ -23,6 +25,7 @@ pub fn happened(before: &Change, after: &Change, event: &Event) -> String {
         Event::HandedOver { .. } | Event::RolledBack { .. } if after.state == State::Compensating => {
             "the graph serves on the old tier; the payment is being given back"
         }
+        Event::CancelRequested if after.state == State::Canceled => "canceled before it began",
         Event::CancelRequested => "asked to cancel; turning back",
         Event::CancelRefused { .. } => "it is too late to cancel; the change goes on",
         Event::CancelAccepted { .. } if !after.state.ended() => "the cancel was accepted; turning back",
@@ -45,9 +48,13 @@ fn general(before: &Change, after: &Change) -> &'static str {
         State::NeedsAttention => "a person must look at this; the operators have been told",
         State::Compensating => "the payment is being given back",
         State::Moving if before.gate != Gate::Offline && after.gate == Gate::Offline => "reads are paused",
-        State::Requested | State::Preparing | State::Charging | State::Gating | State::Moving | State::Finalizing => {
-            "the change goes on"
-        }
+        State::Scheduled
+        | State::Requested
+        | State::Preparing
+        | State::Charging
+        | State::Gating
+        | State::Moving
+        | State::Finalizing => "the change goes on",
     }
 }
 

@@ -3,9 +3,10 @@
 //! One task; each delivery is a task of its own, at most one of a change at a time, the first of its rows (H20).
 //! Waits are rows with a time, not sleeping tasks: so a cancel is never behind one, and a restart forgets nothing.
 
-use super::{STORE_PAUSE_MS, deliver};
+use super::{STORE_PAUSE_MS, deliver, schedule};
 use crate::pace;
 use crate::service::Service;
+use crate::store::Key;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use subscription_core::change::Event;
@@ -56,7 +57,22 @@ async fn turn(
 ) -> Result<Option<tiershift_core::UnixMs>, super::Fault> {
     let due = service.store.due(service.now()).await?;
     for change in due.overdue {
-        service.turn(&change, |turn, _| turn.take(&Event::Deadline)).await?;
+        let loaded = service.store.read(&Key::change(change.clone())).await?;
+        if !loaded.change.is_some_and(|c| c.waits()) {
+            service.turn(&change, |turn, _| turn.take(&Event::Deadline)).await?;
+            continue;
+        }
+        if busy.insert(change.clone()) {
+            let service = Arc::clone(service);
+            running.spawn(async move {
+                if let Err(fault) = schedule::begin(&service, &change).await {
+                    tracing::warn!(%change, error = &fault as &dyn std::error::Error,
+                        "a scheduled change could not begin; trying again");
+                    sleep_ms(service.clock.as_ref(), STORE_PAUSE_MS).await;
+                }
+                change
+            });
+        }
     }
     for owed in due.owed {
         if !busy.insert(owed.change.clone()) {

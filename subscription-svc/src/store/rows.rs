@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use subscription_core::access::AccessRecord;
-use subscription_core::change::{Change, Effect};
+use subscription_core::change::{Change, Effect, State};
 use subscription_core::progress::Progress;
 use subscription_core::proration::Quote;
 use subscription_core::rules::{Direction, Timing};
@@ -107,6 +107,13 @@ pub struct Expected {
     pub total_ms: Option<i64>,
 }
 
+impl Expected {
+    /// When the change can succeed at the earliest: its gate closes one calm lease after its beginning (H29).
+    pub fn earliest_ms(&self, leases: Leases) -> i64 {
+        leases.calm_ms.saturating_add(self.write_block_ms.unwrap_or(0))
+    }
+}
+
 /// What is measured and learned while a change runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Measured {
@@ -153,7 +160,13 @@ pub struct TierChange {
     pub direction: Direction,
     /// When it begins.
     pub timing: Timing,
-    /// The price as accepted.
+    /// The end of the paid period that it waits, or waited, for; none if it began at once.
+    #[serde(default)]
+    pub scheduled: Option<UnixMs>,
+    /// When a scheduled one began; none before, and for any other.
+    #[serde(default)]
+    pub begun: Option<UnixMs>,
+    /// The price as accepted; of a scheduled one, from its beginning on, as it was then.
     pub quote: Quote,
     /// The plan's estimates.
     pub expected: Expected,
@@ -189,6 +202,21 @@ impl TierChange {
     /// Whether it has not ended: at most one of a subscription has not.
     pub const fn active(&self) -> bool {
         !self.machine.state.ended()
+    }
+
+    /// Whether it has begun and not ended.
+    pub const fn runs(&self) -> bool {
+        self.machine.state.runs()
+    }
+
+    /// Whether it waits for its time.
+    pub fn waits(&self) -> bool {
+        self.machine.state == State::Scheduled
+    }
+
+    /// Where its own time counts from.
+    pub fn origin(&self) -> UnixMs {
+        self.begun.unwrap_or(self.accepted)
     }
 
     /// How long writes are, or were, blocked, in milliseconds.
@@ -318,6 +346,8 @@ words! {
         ChangeHandedOver = "change_handed_over",
         /// What the change had taken was given back.
         ChangeMoneyReturned = "change_money_returned",
+        /// The time of a scheduled one came.
+        ChangeBegun = "change_begun",
         /// Somebody asked for its end.
         ChangeCancelRequested = "change_cancel_requested",
         /// It ended well.

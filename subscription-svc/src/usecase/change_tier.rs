@@ -1,10 +1,10 @@
-//! ChangeTier: accepts a change, which then runs by itself.
+//! ChangeTier: accepts a change, which then runs by itself: at once, or when the paid period ends (`saga::schedule`).
 //!
 //! The checks run twice: before the lock with a fresh plan of volume-svc, and under it with the rows as they are. One
 //! transaction writes the change, its first public event, the audit, the record's pace and the first owed effect, so
 //! that nothing is ever half accepted (D-08).
 
-use super::facts::{Asked, price_changed, terms};
+use super::facts::{Asked, price_changed, priced_at, terms};
 use super::repeat::Repeat;
 use super::{graph_not_found, owner_only};
 use crate::saga::turn::Turn;
@@ -55,6 +55,11 @@ impl Service {
             .await
             .map_err(from_store)??;
         match decided {
+            Decided::Accepted(change) if change.waits() => {
+                tracing::info!(change = %change.id, graph = %change.graph, from = %change.from_tier,
+                    to = %change.to_tier, "tier change scheduled");
+                Ok(*change)
+            }
             Decided::Accepted(change) => {
                 // The commit is learned: from here on every holder has one calm lease to see the new pace (H29).
                 self.learned.since(&change.id, crate::saga::gate::ACCEPTED, self.now());
@@ -128,18 +133,15 @@ impl Service {
         let missing = || Error::new(Kind::Internal, Reason::Internal, "a clean report without its ground");
         let subscription = loaded.subscription.as_ref().ok_or_else(missing)?;
         let (target, direction) = target.zip(direction).ok_or_else(missing)?;
-        if request.timing == Timing::PeriodEnd {
-            let text = "a change at the end of the period is not built yet; ask for it now";
-            return Err(Error::new(Kind::Unimplemented, Reason::NotImplemented, text));
-        }
         let now = self.now();
-        let (machine, effects) = Change::new();
-        let expected = Self::expected(loaded.leases, asked);
-        let usage = match asked {
-            Asked::Plan(plan) => plan.usage_bytes.map(|bytes| (bytes, now.plus(-plan.read_age_ms))),
-            Asked::Not(_) => None,
+        let scheduled = (request.timing == Timing::PeriodEnd).then_some(subscription.period_end);
+        let (machine, effects) = match scheduled {
+            Some(_) => (Change::scheduled(), Vec::new()),
+            None => Change::new(),
         };
-        let earliest_ms = loaded.leases.calm_ms.saturating_add(expected.write_block_ms.unwrap_or(0));
+        let expected = Self::expected(loaded.leases, asked);
+        // Of one that begins later nobody knows yet how long it will take.
+        let total_ms = expected.total_ms.filter(|_| scheduled.is_none());
         let change = TierChange {
             id: self.ids.change(),
             org: graph.org.clone(),
@@ -152,13 +154,15 @@ impl Service {
             to_tier: request.target.clone(),
             direction,
             timing: request.timing,
+            scheduled,
+            begun: None,
             // At the instant that the provider was asked for.
-            quote: self.quote(subscription, target, provider.at)?,
+            quote: self.quote(subscription, target, priced_at(request.timing, subscription, provider.at))?,
             expected,
             machine,
-            progress: Progress::new(expected.total_ms, earliest_ms),
+            progress: Progress::new(total_ms, expected.earliest_ms(loaded.leases)),
             last_event: None,
-            measured: Measured { usage, ..Measured::default() },
+            measured: Measured { usage: asked.measured(now), ..Measured::default() },
             cursor: None,
             volume_seq: 0,
             gate_epoch: 0,
@@ -170,7 +174,10 @@ impl Service {
             ended: None,
         };
         let mut turn = Turn::of(change, loaded, &self.ids, now).ok_or_else(missing)?.by(caller.user.as_str());
-        turn.accept(effects);
+        match scheduled {
+            Some(_) => turn.schedule(),
+            None => turn.accept(effects),
+        }
         let change = turn.change.clone();
         let mut writes = turn.finish();
         writes.push(Write::Request(repeat.remember(change.id.as_str())));

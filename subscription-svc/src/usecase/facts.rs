@@ -33,6 +33,14 @@ impl Asked {
         }
     }
 
+    /// What the graph stores, and when that was asked.
+    pub fn measured(&self, now: UnixMs) -> Option<(i64, UnixMs)> {
+        match self {
+            Self::Plan(plan) => plan.usage_bytes.map(|bytes| (bytes, now.plus(-plan.read_age_ms))),
+            Self::Not(_) => None,
+        }
+    }
+
     fn preflight(&self) -> Preflight<'_> {
         match self {
             Self::Plan(plan) => Preflight::Answered(&plan.violations, &plan.not_checked),
@@ -100,6 +108,25 @@ impl Service {
         })
     }
 
+    /// The rules for a scheduled change whose time has come: everything anew but the rollout, for it was accepted.
+    pub fn check_scheduled(&self, loaded: &Loaded, graph: &Graph, change: &TierChange, asked: &Asked) -> Report {
+        rules::check(&Facts {
+            catalogue: &self.catalogue,
+            org: &graph.org,
+            flags: None,
+            graph: graph.state,
+            shared_repository: graph.shared_repository,
+            tier: &graph.tier,
+            subgraphs: loaded.subgraphs,
+            subscription: loaded.subscription.as_ref().map(|s| s.status),
+            target: &change.to_tier,
+            timing: change.timing,
+            usage: asked.usage(),
+            busy: None,
+            preflight: asked.preflight(),
+        })
+    }
+
     /// Another change in the way.
     pub fn busy(&self, loaded: &Loaded) -> Option<Busy> {
         let change = loaded.change.as_ref()?;
@@ -108,7 +135,10 @@ impl Service {
             (false, true) => Reason::Settling,
             (false, false) => return None,
         };
-        let eta_ms = change.last_event.as_ref().map(|e| e.eta_ms).filter(|ms| *ms > 0 && change.active());
+        let eta_ms = match change.scheduled {
+            Some(at) if change.waits() => Some(at.since(self.now()).max(BUSY_MS)),
+            _ => change.last_event.as_ref().map(|e| e.eta_ms).filter(|ms| *ms > 0 && change.active()),
+        };
         let retry_after_ms = self.hint_ms(eta_ms.unwrap_or(BUSY_MS));
         Some(Busy { change: change.id.clone(), reason, retry_after_ms })
     }
@@ -162,6 +192,14 @@ pub fn terms(subscription: &Subscription, target: &Tier) -> Terms {
         credits_after: target.monthly_credits,
         period_start: subscription.period_start,
         period_end: subscription.period_end,
+    }
+}
+
+/// The instant that a change is priced for: one at the end of the period costs nothing until then.
+pub fn priced_at(timing: Timing, subscription: &Subscription, now: UnixMs) -> UnixMs {
+    match timing {
+        Timing::Now => now,
+        Timing::PeriodEnd => subscription.period_end,
     }
 }
 

@@ -4,7 +4,7 @@ use super::repeat::Repeat;
 use super::{graph_not_found, owner_or_service, service_only};
 use crate::saga::turn::halves;
 use crate::service::{Outcome, Service, from_store};
-use crate::store::rows::{Access, AuditEvent, AuditKind, Endpoint, Graph, Subgraph};
+use crate::store::rows::{Access, AuditEvent, AuditKind, Endpoint, Graph, Subgraph, TierChange};
 use crate::store::{Key, Loaded, Write};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -185,9 +185,10 @@ impl Service {
         Ok((graph, loaded))
     }
 
-    /// Not while the tier of the graph changes.
+    /// Not while the tier of the graph changes. One that is scheduled looks at everything anew when its time comes.
     pub(super) fn not_changing(&self, loaded: &Loaded) -> Result<(), Error> {
         match self.busy(loaded) {
+            Some(_) if loaded.change.as_ref().is_some_and(TierChange::waits) => Ok(()),
             Some(busy) if busy.reason == Reason::ChangeActive => {
                 let text = "the tier of this graph is being changed; try again when that has ended";
                 Err(Error::new(Kind::Aborted, Reason::ChangeActive, text)

@@ -1,6 +1,6 @@
 //! PreviewTierChange: every check of ChangeTier, and nothing changed.
 
-use super::facts::{Asked, terms};
+use super::facts::{Asked, priced_at, terms};
 use super::graph_not_found;
 use crate::service::{Outcome, Service, from_store};
 use crate::store::Key;
@@ -58,7 +58,8 @@ impl Service {
         let target = self.catalogue.get(target_name).cloned();
         let subscription = loaded.subscription.as_ref();
         let now = self.now();
-        let priced = subscription.zip(target.as_ref()).and_then(|(s, t)| quote(terms(s, t), now).ok());
+        let priced =
+            subscription.zip(target.as_ref()).and_then(|(s, t)| quote(terms(s, t), priced_at(timing, s, now)).ok());
         if let (Some(quote), Some(subscription), Timing::Now) = (&priced, subscription, timing) {
             self.check_provider(&mut report, quote, subscription, target_name).await;
         }

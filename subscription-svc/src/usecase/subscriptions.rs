@@ -3,6 +3,7 @@
 use super::graphs::{unknown_tier, violation};
 use super::repeat::Repeat;
 use super::{graph_not_found, owner_or_service};
+use crate::saga::schedule;
 use crate::service::{Outcome, Service, from_store};
 use crate::store::rows::{Access, AuditKind, Graph, Interval, Subscription};
 use crate::store::{Key, Loaded, Write};
@@ -97,7 +98,12 @@ impl Service {
         let mut writes = Vec::new();
         // The one before has ended by time alone: nobody wrote that yet.
         if let Some(ended) = loaded.subscription.as_ref().filter(|s| s.live) {
-            writes.push(Write::Subscription(Box::new(Subscription { live: false, updated: now, ..ended.clone() })));
+            if ended.scheduled_change.is_some() {
+                let withdrawn = schedule::withdraw(loaded, &self.ids, now);
+                writes.extend(withdrawn.map_err(|refusal| Error::new(Kind::Internal, Reason::Internal, refusal.to_string()))?);
+            }
+            let over = Subscription { live: false, scheduled_change: None, updated: now, ..ended.clone() };
+            writes.push(Write::Subscription(Box::new(over)));
         }
         let mut audit = self.audit(caller, graph, AuditKind::SubscriptionCreated, "the subscription was created", now);
         audit.subscription = Some(new.id.clone());
@@ -166,6 +172,7 @@ impl Service {
             provider_subscription_id: initial.map_or_else(String::new, |i| i.provider_subscription_id.clone()),
             told: Vec::new(),
             active_change: None,
+            scheduled_change: None,
             created: now,
             updated: now,
         })

@@ -76,6 +76,7 @@ pub fn subscription(n: u64, graph_n: u64) -> Subscription {
             not_before: T.plus(3),
         }],
         active_change: Some(change_id(7)),
+        scheduled_change: Some(change_id(8)),
         created: T,
         updated: T,
     }
@@ -107,6 +108,8 @@ pub fn change(n: u64, graph_n: u64, subscription_n: u64) -> TierChange {
         to_tier: TierName::parse("ladybug-large").expect("well formed"),
         direction: Direction::Upgrade,
         timing: Timing::Now,
+        scheduled: Some(T.plus(8)),
+        begun: Some(T.plus(9)),
         quote: quote(terms, T).expect("a price"),
         expected: Expected { write_block_ms: Some(1), offline_ms: None, total_ms: Some(3) },
         machine: Change::new().0,

@@ -10,7 +10,7 @@ use crate::follow::{Patience, follow};
 use crate::output::{Output, Row};
 use crate::summary::{Summary, violation_lines};
 use crate::table::Align;
-use crate::words::{bytes, duration, money, or_dash, word};
+use crate::words::{bytes, duration, money, or_dash, when, word};
 use serde::Serialize;
 use tiershift_common::convert::{not_checked_from_proto, reason_from_proto, violation_from_proto};
 use tiershift_core::{Kind, NotChecked, Violation};
@@ -313,7 +313,11 @@ impl Row for ChangeRow {
     ];
 
     fn cells(&self) -> Vec<String> {
-        let why = [self.reason.as_str(), self.reason_message.as_str()];
+        let begins = match self.state.as_str() {
+            "scheduled" => format!("begins {}", when(self.scheduled_unix_ms)),
+            _ => String::new(),
+        };
+        let why = [self.reason.as_str(), self.reason_message.as_str(), begins.as_str()];
         let cancel = match (self.cancel_requested, self.cancel_refused) {
             (_, true) => "too late",
             (true, false) => "asked for",

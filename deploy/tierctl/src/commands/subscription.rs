@@ -91,6 +91,8 @@ pub struct SubscriptionRow {
     pub ends_at_unix_ms: i64,
     /// The tier change that runs; empty if none does.
     pub active_change_id: String,
+    /// The tier change that waits for the end of the paid period; empty if none does.
+    pub scheduled_change_id: String,
     /// The payment adapter.
     pub provider: String,
     /// The provider's name for it; empty if it has none.
@@ -112,6 +114,7 @@ impl SubscriptionRow {
             period_end_unix_ms: of.period_end_unix_ms,
             ends_at_unix_ms: of.ends_at_unix_ms,
             active_change_id: of.active_change_id,
+            scheduled_change_id: of.scheduled_change_id,
             provider: of.provider,
             provider_subscription_id: of.provider_subscription_id,
         }
@@ -144,7 +147,10 @@ impl Row for SubscriptionRow {
             when(self.period_start_unix_ms),
             when(self.period_end_unix_ms),
             when(self.ends_at_unix_ms),
-            or_dash(&self.active_change_id),
+            match self.scheduled_change_id.as_str() {
+                "" => or_dash(&self.active_change_id),
+                scheduled => format!("{scheduled} (scheduled)"),
+            },
             format!("{} {}", self.provider, self.provider_subscription_id).trim_end().to_owned(),
         ]
     }

@@ -62,6 +62,8 @@ impl Change {
                 let effects = inner.owed();
                 return Ok(Step { change: inner, effects });
             }
+            // Its time is looked at again once the person is done.
+            Event::Begun | Event::NotBegun { .. } => return Err(Refusal::Unwanted),
             // What would take the change forward waits until the person has decided.
             Event::GateClosed | Event::LeaseWaited if attention.cause != Cause::Overdue => {
                 return Err(Refusal::Unwanted);

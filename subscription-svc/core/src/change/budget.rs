@@ -13,6 +13,8 @@ const HOUR_MS: i64 = 60 * MINUTE_MS;
 words! {
     /// A stretch of a change with a budget of its own.
     Phase {
+        /// It waits for its time, which is the service's to know.
+        Waiting = "waiting",
         /// The migration has not acknowledged its start: volume-svc is away for long.
         Starting = "starting",
         /// A first snapshot of a full volume takes hours; three days is past anything that is not stuck.
@@ -45,7 +47,7 @@ impl Phase {
             Self::Unconfirmed => Some(30 * SECOND_MS),
             Self::Moving => Some(30 * MINUTE_MS),
             Self::Compensating => Some(HOUR_MS),
-            Self::Resting => None,
+            Self::Waiting | Self::Resting => None,
         }
     }
 }
@@ -54,6 +56,7 @@ impl Change {
     /// The phase whose budget runs now.
     pub fn phase(&self) -> Phase {
         match self.state {
+            State::Scheduled => Phase::Waiting,
             State::Requested => Phase::Starting,
             State::Preparing => Phase::Preparing,
             State::Charging => Phase::Charging,

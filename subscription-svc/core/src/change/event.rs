@@ -30,6 +30,13 @@ words! {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
+    /// The time of a scheduled change has come, and nothing forbids it.
+    Begun,
+    /// The time of a scheduled change has come, or its subscription is over, and it may not begin.
+    NotBegun {
+        /// The first fault.
+        reason: Reason,
+    },
     /// StartMigration was acknowledged, or the migration was seen.
     Started,
     /// StartMigration was refused; nothing was journalled.
@@ -147,6 +154,8 @@ impl Event {
     /// Its name in tables, audit entries and logs.
     pub const fn name(&self) -> &'static str {
         match self {
+            Self::Begun => "begun",
+            Self::NotBegun { .. } => "not_begun",
             Self::Started => "started",
             Self::StartRefused { .. } => "start_refused",
             Self::GateRequested { .. } => "gate_requested",

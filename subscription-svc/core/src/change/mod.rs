@@ -1,8 +1,9 @@
 //! The machine that runs one tier change: `(change, event) -> (change, effects)`, or a typed refusal.
 //!
 //! ```text
+//! Scheduled -> Requested | Failed | Canceled                             (nothing has begun, nothing was taken)
 //! Requested -> Preparing -> Charging -> Gating -> Moving -> Finalizing -> Succeeded
-//!       any of the first five, by RolledBack: -> Failed | Canceled            (no money was taken)
+//!       any from Requested to Moving, by RolledBack: -> Failed | Canceled            (no money was taken)
 //!                                             -> Compensating -> Failed | Canceled
 //!       any that has not ended: -> NeedsAttention -> back, or on with what the volume did
 //! ```
@@ -34,6 +35,8 @@ use tiershift_core::Reason;
 words! {
     /// Where a change is.
     State {
+        /// Accepted for a later instant; nothing has begun.
+        Scheduled = "scheduled",
         /// Accepted and stored; the migration has not acknowledged its start.
         Requested = "requested",
         /// The migration makes everything slow ready; reads and writes go on.
@@ -63,6 +66,11 @@ impl State {
     /// Whether the change has ended.
     pub const fn ended(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::Canceled)
+    }
+
+    /// Whether it runs: it has begun and has not ended.
+    pub const fn runs(self) -> bool {
+        !self.ended() && !matches!(self, Self::Scheduled)
     }
 }
 
@@ -184,9 +192,15 @@ impl Change {
         (change, vec![Effect::StartMigration])
     }
 
+    /// An accepted change that begins later: it owes nothing, and access does not know it.
+    pub fn scheduled() -> Self {
+        Self { state: State::Scheduled, ..Self::new().0 }
+    }
+
     /// Whether its migration is known to exist, or to have existed.
     pub fn started(&self) -> bool {
-        self.attention.map_or(self.state, |a| a.before) != State::Requested
+        let state = self.attention.map_or(self.state, |a| a.before);
+        !matches!(state, State::Scheduled | State::Requested)
     }
 
     /// Whether the change is to go back, and the migration has not refused to.
@@ -266,7 +280,8 @@ impl Change {
                 Some(gate_id) if !self.confirmed && !self.turns_back() => vec![Effect::ConfirmGate { gate_id }],
                 Some(_) | None => vec![],
             },
-            State::Requested
+            State::Scheduled
+            | State::Requested
             | State::Charging
             | State::Compensating
             | State::Preparing

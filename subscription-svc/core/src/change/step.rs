@@ -65,7 +65,9 @@ impl Change {
             return self.step_in_attention(attention, event);
         }
         match event {
-            Event::Started => Ok(self.begun()),
+            Event::Begun => self.begun(),
+            Event::NotBegun { reason } => self.not_begun(*reason),
+            Event::Started => self.start_acknowledged(),
             Event::StartRefused { reason } => self.start_refused(*reason),
             Event::GateRequested { gate_id, usage_bytes } => self.gate_requested(*gate_id, *usage_bytes),
             Event::ChargeTaken => self.charge_taken(),
@@ -100,8 +102,26 @@ impl Change {
         }
     }
 
-    fn begun(&self) -> Step {
-        if self.state == State::Requested { self.to(State::Preparing, vec![]) } else { self.same() }
+    fn begun(&self) -> Outcome {
+        match self.state {
+            State::Scheduled => Ok(self.to(State::Requested, vec![Effect::StartMigration])),
+            _ => Err(Refusal::Unwanted),
+        }
+    }
+
+    fn not_begun(&self, reason: Reason) -> Outcome {
+        match self.state {
+            State::Scheduled => Ok(self.end_unbegun(reason)),
+            _ => Err(Refusal::Unwanted),
+        }
+    }
+
+    fn start_acknowledged(&self) -> Outcome {
+        match self.state {
+            State::Scheduled => Err(Refusal::Contradiction),
+            State::Requested => Ok(self.to(State::Preparing, vec![])),
+            _ => Ok(self.same()),
+        }
     }
 
     fn start_refused(&self, reason: Reason) -> Outcome {
@@ -112,7 +132,8 @@ impl Change {
             // tombstone stands.
             State::Requested => Ok(self.turn_back(reason)),
             State::Failed | State::Canceled => Ok(self.same()),
-            State::Preparing
+            State::Scheduled
+            | State::Preparing
             | State::Charging
             | State::Gating
             | State::Moving
@@ -153,6 +174,10 @@ impl Change {
 
     fn cancel(&self) -> Outcome {
         match self.state {
+            // Nothing was asked of anybody, so that nobody need agree.
+            State::Scheduled => {
+                Ok(Self { cancel_requested: true, ..*self }.end_unbegun(Reason::CanceledByRequest))
+            }
             State::Requested | State::Preparing | State::Charging | State::Gating | State::Moving => {
                 if self.detached || self.turning == Turning::Refused {
                     return Err(Refusal::TooLate);
@@ -229,7 +254,7 @@ impl Change {
             | State::Moving
             | State::Finalizing
             | State::Compensating => self.call_for_attention(Cause::Overdue, Reason::StepTimeout),
-            State::Succeeded | State::Failed | State::Canceled | State::NeedsAttention => self.same(),
+            State::Scheduled | State::Succeeded | State::Failed | State::Canceled | State::NeedsAttention => self.same(),
         }
     }
 
@@ -283,6 +308,11 @@ impl Change {
     pub(super) fn end_unstarted(&self, reason: Reason) -> Step {
         let why = self.turn_back.unwrap_or(reason);
         Self { settled: true, ..*self }.end(why, vec![Effect::Calm])
+    }
+
+    /// The end of a scheduled change that never began: nobody was told of it, and access does not know it.
+    fn end_unbegun(&self, reason: Reason) -> Step {
+        Self { settled: true, ..*self }.end(reason, vec![])
     }
 
     pub(super) fn back(&self, back: Back) -> Return {

@@ -25,7 +25,8 @@ impl Change {
                 let effects = asked.owed();
                 Ok(Step { change: asked, effects })
             }
-            State::Finalizing
+            State::Scheduled
+            | State::Finalizing
             | State::Succeeded
             | State::Compensating
             | State::Failed
@@ -40,9 +41,12 @@ impl Change {
             State::Finalizing | State::Succeeded | State::Compensating | State::Failed | State::Canceled => {
                 Ok(self.same())
             }
-            State::Requested | State::Preparing | State::Charging | State::Gating | State::NeedsAttention => {
-                Err(Refusal::Contradiction)
-            }
+            State::Scheduled
+            | State::Requested
+            | State::Preparing
+            | State::Charging
+            | State::Gating
+            | State::NeedsAttention => Err(Refusal::Contradiction),
         }
     }
 
@@ -55,9 +59,12 @@ impl Change {
             | State::Compensating
             | State::Failed
             | State::Canceled => Ok(self.same()),
-            State::Requested | State::Preparing | State::Charging | State::Gating | State::NeedsAttention => {
-                Err(Refusal::Contradiction)
-            }
+            State::Scheduled
+            | State::Requested
+            | State::Preparing
+            | State::Charging
+            | State::Gating
+            | State::NeedsAttention => Err(Refusal::Contradiction),
         }
     }
 
@@ -76,7 +83,8 @@ impl Change {
         match self.state {
             State::Moving => Ok(Self { detached: true, confirmed: true, ..*self }.same()),
             State::Finalizing => Ok(self.same()),
-            State::Requested
+            State::Scheduled
+            | State::Requested
             | State::Preparing
             | State::Charging
             | State::Gating
@@ -96,7 +104,8 @@ impl Change {
                 Ok(self.commit().to(State::Finalizing, effects))
             }
             State::Finalizing | State::Succeeded => Ok(self.same()),
-            State::Requested
+            State::Scheduled
+            | State::Requested
             | State::Preparing
             | State::Charging
             | State::Gating
@@ -111,7 +120,8 @@ impl Change {
         match self.state {
             State::Finalizing => Ok(self.succeed(vec![])),
             State::Succeeded => Ok(self.same()),
-            State::Requested
+            State::Scheduled
+            | State::Requested
             | State::Preparing
             | State::Charging
             | State::Gating
@@ -128,7 +138,8 @@ impl Change {
             State::Moving => Ok(self.commit().succeed(vec![Effect::ApplyPlan])),
             State::Finalizing => Ok(self.succeed(vec![])),
             State::Succeeded => Ok(self.same()),
-            State::Requested
+            State::Scheduled
+            | State::Requested
             | State::Preparing
             | State::Charging
             | State::Gating
@@ -160,7 +171,9 @@ impl Change {
                 })
             }
             State::Compensating | State::Failed | State::Canceled => Ok(self.same()),
-            State::Finalizing | State::Succeeded | State::NeedsAttention => Err(Refusal::Contradiction),
+            State::Scheduled | State::Finalizing | State::Succeeded | State::NeedsAttention => {
+                Err(Refusal::Contradiction)
+            },
         }
     }
 
@@ -177,7 +190,8 @@ impl Change {
             State::Succeeded | State::Compensating | State::Failed | State::Canceled => {
                 Ok(Self { settled: true, ..*self }.same())
             }
-            State::Requested
+            State::Scheduled
+            | State::Requested
             | State::Preparing
             | State::Charging
             | State::Gating

@@ -18,6 +18,8 @@ pub const STUCK: Event = Event::Stuck { reason: Reason::UndoFailed };
 /// Every event.
 pub fn alphabet() -> Vec<Event> {
     vec![
+        Event::Begun,
+        Event::NotBegun { reason: Reason::TooManySubgraphs },
         Event::Started,
         Event::StartRefused { reason: Reason::NoCapacity },
         Event::StartRefused { reason: Reason::Tombstone },
@@ -87,7 +89,12 @@ pub fn situations() -> Vec<(&'static str, Change)> {
     let with = |base: &[Event], more: &[Event]| after(&[base, more].concat());
     let charging = &moving[..2];
     let gating = &moving[..3];
+    let take = |event: Event| Change::scheduled().step(&event).expect("a way into a situation").change;
     vec![
+        ("waiting", Change::scheduled()),
+        ("withdrawn", take(Event::CancelRequested)),
+        ("not begun", take(Event::NotBegun { reason: Reason::TooManySubgraphs })),
+        ("restored while waiting", take(Event::Restored)),
         ("fresh", after(&[])),
         ("cancel asked", after(&[Event::CancelRequested])),
         ("start refused", after(&[Event::StartRefused { reason: Reason::NoCapacity }])),

@@ -23,6 +23,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/postgres/0012_subscription_life.sql"),
     include_str!("../../../migrations/postgres/0013_audit_lists.sql"),
     include_str!("../../../migrations/postgres/0014_webhook_event.sql"),
+    include_str!("../../../migrations/postgres/0015_scheduled_change.sql"),
 ];
 
 /// The lock's number: any that nothing else in the database uses.

@@ -69,6 +69,8 @@ pub struct Subscription {
     pub told: Vec<Told>,
     /// The tier change that runs (H25: not a status).
     pub active_change: Option<ChangeId>,
+    /// The tier change that waits for the end of the paid period; none beside one that runs.
+    pub scheduled_change: Option<ChangeId>,
     /// When it was created.
     pub created: UnixMs,
     /// When a field last changed.
@@ -142,10 +144,16 @@ impl Subscription {
         self.provider != STRIPE
     }
 
+    /// Whether a renewal waits for a change: one that runs, or one that begins instead of it. The period after it is
+    /// invoiced at the price that the change leaves.
+    pub fn renewal_waits(&self) -> bool {
+        self.active_change.is_some() || (self.scheduled_change.is_some() && self.status == SubscriptionStatus::Active)
+    }
+
     /// The next instant at which something is to be done about it. While its tier changes, only the provider is told.
     pub fn due(&self) -> Option<UnixMs> {
         let tell = self.told.first().map(|told| told.not_before);
-        let time = self.life().due(self.renews()).filter(|_| self.active_change.is_none());
+        let time = self.life().due(self.renews()).filter(|_| !self.renewal_waits());
         tell.into_iter().chain(time).min()
     }
 }

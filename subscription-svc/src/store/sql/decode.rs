@@ -133,6 +133,7 @@ pub fn subscription(row: &impl Columns) -> Result<Subscription, Fault> {
         provider_subscription_id: row.text("provider_subscription_id")?,
         told: row.json("told")?,
         active_change: optional_id(row, "active_change_id", ChangeId::parse)?,
+        scheduled_change: optional_id(row, "scheduled_change_id", ChangeId::parse)?,
         created: row.instant("created")?,
         updated: row.instant("updated")?,
     })

@@ -172,6 +172,7 @@ table!(subscription, row: Subscription {
     set json told = &row.told,
     set instant due = row.due(),
     set text active_change_id = row.active_change.as_ref().map(ChangeId::as_str),
+    set text scheduled_change_id = row.scheduled_change.as_ref().map(ChangeId::as_str),
     kept instant created = row.created,
     set instant updated = row.updated,
 });

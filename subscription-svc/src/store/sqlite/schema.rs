@@ -21,6 +21,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0011_subscription_life.sql"),
     include_str!("../../../migrations/sqlite/0012_audit_lists.sql"),
     include_str!("../../../migrations/sqlite/0013_webhook_event.sql"),
+    include_str!("../../../migrations/sqlite/0014_scheduled_change.sql"),
 ];
 
 /// Applies what is missing.
