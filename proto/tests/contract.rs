@@ -30,6 +30,7 @@ const SERVICES: [(&str, &str, &[&str]); 7] = [
             "CancelSubscription",
             "ResumeSubscription",
             "CorrectSubscription",
+            "UseCredits",
             "ListAuditEvents",
         ],
     ),

@@ -5,6 +5,7 @@
 
 mod support;
 
+use subscription_core::credits::Credits;
 use subscription_core::status::SubscriptionStatus;
 use subscription_svc::store::inbox::{WebhookEvent, WebhookMark, WebhookState};
 use subscription_svc::store::rows::{AuditEvent, AuditKind, Subscription};
@@ -48,7 +49,9 @@ async fn write(both: &Both, n: u64, writes: Vec<Write>) -> Result<(), Fault> {
 
 /// The n-th graph with an active subscription that ends its period at an instant, and nothing to be told.
 fn renews_at(n: u64, at: UnixMs) -> Subscription {
-    Subscription { period_end: at, told: vec![], active_change: None, ends_at: None, ..subscription(n, n) }
+    let (active_change, scheduled_change) = (None, None);
+    let credits = Credits::none(at);
+    Subscription { period_end: at, told: vec![], active_change, scheduled_change, credits, ends_at: None, ..subscription(n, n) }
 }
 
 async fn subscribe(both: &Both, row: Subscription, n: u64) {
@@ -64,6 +67,11 @@ async fn due_first(both: Both) {
     subscribe(&both, canceled, 5).await;
     subscribe(&both, Subscription { status: SubscriptionStatus::Unpaid, ..renews_at(6, T.plus(1)) }, 6).await;
     subscribe(&both, Subscription { provider: "stripe".to_owned(), ..renews_at(7, T.plus(1)) }, 7).await;
+    // Years have months of credits: the next begins before the period ends.
+    let monthly = Credits { start: T, end: T.plus(50), granted: 9, used: 1 };
+    subscribe(&both, Subscription { credits: monthly, ..renews_at(8, T.plus(999)) }, 8).await;
+    let later = Subscription { scheduled_change: Some(change_id(8)), ..renews_at(9, T.plus(5)) };
+    subscribe(&both, later, 9).await;
     let ask = async |at, limit| {
         let (due, next) = both.store.due_subscriptions(T.plus(at), limit).await.expect("read");
         (due.iter().map(|s| s.graph.clone()).collect::<Vec<_>>(), next)
@@ -72,7 +80,7 @@ async fn due_first(both: Both) {
     assert_eq!(ask(9, 10).await, (of(&[]), Some(T.plus(10))));
     assert_eq!(ask(30, 10).await, (of(&[2, 5, 3, 1]), Some(T.plus(40))));
     assert_eq!(ask(30, 2).await.0, of(&[2, 5]));
-    assert_eq!(ask(99, 10).await.1, None);
+    assert_eq!(ask(99, 10).await, (of(&[2, 5, 3, 1, 4, 8]), None), "a renewal waits for a change that is scheduled");
 }
 
 async fn changing(both: Both) {

@@ -308,7 +308,8 @@ async fn no_list_reads_a_whole_table() {
         INSERT INTO subscription SELECT 'sub_' || lpad(n::text, 26, '0'), 'org_' || n % 50, 'kg' || lpad(to_hex(n), 16, '0'),
             'ladybug-standard', CASE WHEN n % 1000 = 0 THEN 'past_due' ELSE 'active' END, true, 100, 'USD', 1, 'monthly',
             now(), now() + interval '1 month', NULL, NULL, 'manual', 'p' || n, NULL, now(), now(), now(), '[]',
-            now() + n * interval '1 s' FROM generate_series(1, 20000) n;
+            now() + n * interval '1 s', NULL,
+            '{\"start\": 0, \"end\": 0, \"granted\": 1, \"used\": 0}' FROM generate_series(1, 20000) n;
         INSERT INTO audit (audit_id, org_id, graph_id, subscription_id, change_id, kind, actor, at, message, detail)
             SELECT 'aud_' || lpad(n::text, 26, '0'), 'org_' || n % 50, 'kg' || lpad(to_hex(n), 16, '0'),
             'sub_' || lpad(n::text, 26, '0'), 'chg_' || lpad(n::text, 26, '0'), 'change_accepted', 'a', now(), 'm', '{}'

@@ -116,6 +116,8 @@ reasons! {
     GraphNotActive = "GRAPH_NOT_ACTIVE",
     /// Only a downgrade may wait for the end of the period.
     ScheduleNotAllowed = "SCHEDULE_NOT_ALLOWED",
+    /// Fewer credits are left this month than were asked for.
+    CreditsExhausted = "CREDITS_EXHAUSTED",
     /// The subscription cannot be resumed from its status.
     NotResumable = "NOT_RESUMABLE",
     /// Tier changes are switched off here.

@@ -10,6 +10,7 @@ mod words;
 
 pub mod access;
 pub mod change;
+pub mod credits;
 pub mod flags;
 pub mod lifecycle;
 pub mod period;

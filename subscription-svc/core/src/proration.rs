@@ -2,9 +2,10 @@
 //! preview, the acceptance and the check before the charge.
 //!
 //! Two lines, each rounded by itself to the nearest cent, halves away from zero: what is left of the old price is
-//! given back, what is left of the new one is taken. A negative sum is given to the customer. Credits of a dearer
-//! tier are granted for the rest of the period, rounded down; those of a cheaper one are not taken back (D-52).
+//! given back, what is left of the new one is taken. A negative sum is given to the customer. Credits are counted by the
+//! month (`credits`): here is only what the rest of the present one is worth.
 
+use crate::credits::Credits;
 use serde::{Deserialize, Serialize};
 use tiershift_core::UnixMs;
 
@@ -25,6 +26,10 @@ pub struct Terms {
     pub period_start: UnixMs,
     /// When it ends; after `period_start`.
     pub period_end: UnixMs,
+    /// When the month of its credits began.
+    pub month_start: UnixMs,
+    /// When that month ends.
+    pub month_end: UnixMs,
 }
 
 /// The price of one change, fixed at an instant.
@@ -40,7 +45,7 @@ pub struct Quote {
     pub remaining_cents: i64,
     /// `remaining_cents - unused_cents`: taken now; negative is given back.
     pub due_cents: i64,
-    /// Credits granted for the rest of the period, 0 or more.
+    /// Credits granted for the rest of their month; below zero they are taken back, but never what was used.
     pub credits_due: i64,
 }
 
@@ -69,8 +74,8 @@ pub fn quote(terms: Terms, at: UnixMs) -> Result<Quote, Fault> {
     let left_s = (i128::from(end_s) - i128::from(at.0.div_euclid(1_000))).clamp(0, whole_s);
     let unused_cents = rounded_share(terms.price_before_cents, left_s, whole_s);
     let remaining_cents = rounded_share(terms.price_after_cents, left_s, whole_s);
-    let more_credits = i128::from((terms.credits_after - terms.credits_before).max(0));
-    let credits_due = i64::try_from(more_credits * left_s / whole_s).unwrap_or(i64::MAX);
+    let month = Credits { start: terms.month_start, end: terms.month_end, ..Credits::none(terms.month_start) };
+    let credits_due = month.share(terms.credits_before, terms.credits_after, at);
     Ok(Quote { terms, at, unused_cents, remaining_cents, due_cents: remaining_cents - unused_cents, credits_due })
 }
 
@@ -97,6 +102,8 @@ mod tests {
             credits_after: 32_000,
             period_start: UnixMs(0),
             period_end: UnixMs(30 * DAY_MS),
+            month_start: UnixMs(0),
+            month_end: UnixMs(30 * DAY_MS),
         }
     }
 
@@ -108,11 +115,11 @@ mod tests {
     }
 
     #[test]
-    fn a_downgrade_gives_money_back_and_takes_no_credits() {
+    fn a_downgrade_gives_money_back_and_takes_back_credits() {
         let mut down = terms(24_900, 9_900);
         (down.credits_before, down.credits_after) = (32_000, 8_000);
         let quote = quote(down, UnixMs(15 * DAY_MS)).expect("a period");
-        assert_eq!((quote.due_cents, quote.credits_due), (-7_500, 0));
+        assert_eq!((quote.due_cents, quote.credits_due), (-7_500, -12_000));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::store::rows::{
 };
 use crate::usecase::{Listed, Preview, Room};
 use subscription_core::change::{Change, Charge, Return, State};
+use subscription_core::credits::Credits;
 use subscription_core::proration::Quote;
 use subscription_core::rules::{Direction, Timing};
 use subscription_core::status::{GraphState, SubscriptionStatus};
@@ -88,6 +89,16 @@ pub fn status_from(status: pb::SubscriptionStatus) -> Option<SubscriptionStatus>
     SubscriptionStatus::ALL.iter().copied().find(|known| self::status(*known) == status)
 }
 
+/// What a month has.
+pub fn credits(of: &Credits) -> pb::Credits {
+    pb::Credits {
+        granted: of.granted,
+        used: of.used,
+        month_start_unix_ms: of.start.0,
+        month_end_unix_ms: of.end.0,
+    }
+}
+
 /// A subscription.
 pub fn subscription(subscription: &Subscription) -> pb::Subscription {
     pb::Subscription {
@@ -101,6 +112,7 @@ pub fn subscription(subscription: &Subscription) -> pb::Subscription {
         scheduled_change_id: subscription.scheduled_change.as_ref().map(ChangeId::to_string).unwrap_or_default(),
         price: Some(money(subscription.price_cents, &subscription.currency)),
         monthly_credits: subscription.monthly_credits,
+        credits: Some(credits(&subscription.credits)),
         interval: match subscription.interval {
             Interval::Monthly => pb::BillingInterval::Monthly,
             Interval::Annual => pb::BillingInterval::Annual,
@@ -260,6 +272,7 @@ fn plan(
         expected_write_block_ms: expected.write_block_ms,
         expected_offline_ms: expected.offline_ms,
         expected_total_ms: expected.total_ms,
+        credits_due: quote.map_or(0, |q| q.credits_due),
     }
 }
 

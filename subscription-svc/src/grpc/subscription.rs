@@ -4,14 +4,14 @@ use super::graph::all;
 use super::{Api, convert, refused};
 use crate::store::rows::Interval;
 use crate::store::{AuditFilter, SubscriptionFilter};
-use crate::usecase::{CancelSubscription, CorrectSubscription, CreateSubscription, Initial};
+use crate::usecase::{CancelSubscription, CorrectSubscription, CreateSubscription, Initial, UseCredits};
 use subscription_core::lifecycle::End;
 use subscription_core::status::SubscriptionStatus;
 use tiershift_common::caller::Caller;
 use tiershift_common::fields::FieldsExt as _;
 use tiershift_common::page::Scope;
 use tiershift_core::error::Fields;
-use tiershift_core::ids::{AuditId, ChangeId, GraphId, OrgId, RequestId, SubscriptionId, TierName};
+use tiershift_core::ids::{AnyGraphId, AuditId, ChangeId, GraphId, OrgId, RequestId, SubscriptionId, TierName};
 use tiershift_core::{Error, UnixMs};
 use tiershift_proto::common::v1 as common;
 use tiershift_proto::subscription::v1 as pb;
@@ -21,7 +21,7 @@ use tonic::{Request, Response, Status};
 /// Most cents of an amount, as the contract has it.
 const CENTS_MAX: i64 = 1_000_000_000_000;
 
-/// Most credits of a month, as the contract has it.
+/// Most credits of a month, or of one use, as the contract has it.
 const CREDITS_MAX: i64 = 1_000_000_000;
 
 #[tonic::async_trait]
@@ -116,6 +116,26 @@ impl SubscriptionService for Api {
         let command = correct(request.into_inner()).map_err(refused)?;
         let after = self.run(|service| async move { service.correct_subscription(&caller, command).await }).await?;
         Ok(Response::new(pb::CorrectSubscriptionResponse { subscription: Some(convert::subscription(&after)) }))
+    }
+
+    async fn use_credits(
+        &self,
+        request: Request<pb::UseCreditsRequest>,
+    ) -> Result<Response<pb::UseCreditsResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let mut fields = Fields::new();
+        let id = fields.id("request_id", RequestId::parse(request.request_id));
+        let graph = fields.id("graph_id", AnyGraphId::parse(request.graph_id));
+        let amount = fields.range("amount", request.amount, 1..=CREDITS_MAX);
+        let read =
+            id.zip(graph).zip(amount).map(|((request, graph), amount)| UseCredits { request, graph, amount });
+        let command = all(fields, read).map_err(refused)?;
+        let after = self.run(|service| async move { service.use_credits(&caller, command).await }).await?;
+        Ok(Response::new(pb::UseCreditsResponse {
+            subscription_id: after.id.to_string(),
+            credits: Some(convert::credits(&after.credits)),
+        }))
     }
 
     async fn list_audit_events(

@@ -9,6 +9,7 @@ use crate::saga::turn::{SYSTEM, halves};
 use crate::store::rows::{Access, AuditEvent, AuditKind, Graph, Subscription, TellKind, Told};
 use crate::store::{Loaded, Write};
 use std::collections::BTreeMap;
+use subscription_core::credits::{Credits, Exhausted};
 use subscription_core::lifecycle::{Event, Fact, Refusal};
 use subscription_core::status::{GraphState, SubscriptionStatus};
 use tiershift_common::ids::Ids;
@@ -70,14 +71,27 @@ impl<'a> Turn<'a> {
     /// since somebody saw that it was due.
     pub fn catch_up(&mut self) -> Result<(), Refusal> {
         if self.subscription.renewal_waits() {
+            self.catch_up_credits();
             return Ok(());
         }
         for _ in 0..PERIODS_MAX {
+            self.catch_up_credits();
             if !self.take(Event::Time { renews: self.subscription.renews() })? {
                 return Ok(());
             }
         }
         Ok(())
+    }
+
+    /// The month of credits that it is now. Time may stand still for the period and not for them: a year has twelve.
+    fn catch_up_credits(&mut self) {
+        while self.subscription.credits_end().is_some_and(|end| end <= self.now) {
+            let Subscription { credits, period_start, period_end, monthly_credits, .. } = self.subscription;
+            match credits.next(period_start, period_end, monthly_credits) {
+                Some(next) => self.subscription.credits = next,
+                None => return,
+            }
+        }
     }
 
     fn fact(&mut self, event: Event, fact: Fact) {
@@ -119,6 +133,7 @@ impl<'a> Turn<'a> {
     }
 
     fn period(&mut self, event: Event, start: UnixMs, end: UnixMs) {
+        self.subscription.credits = Credits::first(start, end, self.subscription.monthly_credits);
         let mut detail = BTreeMap::from([
             ("period_start_unix_ms".to_owned(), start.to_string()),
             ("period_end_unix_ms".to_owned(), end.to_string()),
@@ -132,6 +147,13 @@ impl<'a> Turn<'a> {
         if !matches!(event, Event::Activated { .. }) {
             self.note(AuditKind::SubscriptionRenewed, "the next paid period has begun", detail);
         }
+    }
+
+    /// Uses credits of this month.
+    pub fn spend(&mut self, amount: i64) -> Result<(), Exhausted> {
+        self.catch_up_credits();
+        self.subscription.credits = self.subscription.credits.spend(amount)?;
+        Ok(())
     }
 
     /// Owes the provider word of something that a person did.

@@ -316,6 +316,9 @@ impl<'a> Turn<'a> {
                 self.subscription.tier = self.change.to_tier.clone();
                 self.subscription.price_cents = terms.price_after_cents;
                 self.subscription.monthly_credits = terms.credits_after;
+                // The rest of the month is the new tier's; of a month that began meanwhile, all of it.
+                let (before, after) = (terms.credits_before, terms.credits_after);
+                self.subscription.credits = self.subscription.credits.changed(before, after, self.change.quote.at);
                 self.subscription_dirty = true;
                 self.graph.tier = self.change.to_tier.clone();
                 self.graph_dirty = true;

@@ -192,6 +192,8 @@ pub fn terms(subscription: &Subscription, target: &Tier) -> Terms {
         credits_after: target.monthly_credits,
         period_start: subscription.period_start,
         period_end: subscription.period_end,
+        month_start: subscription.credits.start,
+        month_end: subscription.credits.end,
     }
 }
 

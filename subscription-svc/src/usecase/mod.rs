@@ -4,6 +4,7 @@
 
 mod cancel;
 mod change_tier;
+mod credits;
 pub mod facts;
 mod graphs;
 mod lifecycle;
@@ -14,6 +15,7 @@ mod subscriptions;
 mod tiers;
 
 pub use change_tier::ChangeTier;
+pub use credits::UseCredits;
 pub use graphs::{RegisterGraph, Registered};
 pub use lifecycle::{CancelSubscription, CorrectSubscription};
 pub use preview::Preview;

@@ -8,6 +8,7 @@ use crate::service::{Outcome, Service, from_store};
 use crate::store::rows::{Access, AuditKind, Graph, Interval, Subscription};
 use crate::store::{Key, Loaded, Write};
 use serde::Serialize;
+use subscription_core::credits::Credits;
 use subscription_core::period::plus_months;
 use subscription_core::status::{GraphState, SubscriptionStatus};
 use tiershift_common::caller::Caller;
@@ -162,6 +163,11 @@ impl Service {
             price_cents,
             currency,
             monthly_credits: tier.monthly_credits,
+            credits: match status {
+                SubscriptionStatus::Active => Credits::at(period_start, period_end, tier.monthly_credits, now),
+                // Nothing is granted before the first payment, or any more.
+                _ => Credits::none(period_start),
+            },
             interval: request.interval,
             anchor: period_start,
             period_start,

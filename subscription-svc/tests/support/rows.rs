@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use subscription_core::access::{AccessRecord, Gate, Pace};
 use subscription_core::change::{Change, Effect, Event};
+use subscription_core::credits::Credits;
 use subscription_core::progress::Progress;
 use subscription_core::proration::{Terms, quote};
 use subscription_core::rules::{Direction, Timing};
@@ -59,6 +60,7 @@ pub fn subscription(n: u64, graph_n: u64) -> Subscription {
         price_cents: 9_900,
         currency: "USD".to_owned(),
         monthly_credits: 8_000,
+        credits: Credits { start: T, end: T.plus(500), granted: 8_000, used: 7 },
         interval: Interval::Annual,
         anchor: T.plus(-9),
         period_start: T,
@@ -95,6 +97,8 @@ pub fn change(n: u64, graph_n: u64, subscription_n: u64) -> TierChange {
         credits_after: 32_000,
         period_start: T,
         period_end: T.plus(1_000_000),
+        month_start: T,
+        month_end: T.plus(900_000),
     };
     TierChange {
         id: change_id(n),

@@ -83,6 +83,10 @@ pub struct SubscriptionRow {
     pub interval: String,
     /// Credits granted each month.
     pub monthly_credits: i64,
+    /// Those of the present month.
+    pub credits_granted: i64,
+    /// What was used of them.
+    pub credits_used: i64,
     /// When the paid period began.
     pub period_start_unix_ms: i64,
     /// When it ends.
@@ -110,6 +114,8 @@ impl SubscriptionRow {
             graph_id: of.graph_id,
             tier: of.tier,
             monthly_credits: of.monthly_credits,
+            credits_granted: of.credits.map_or(0, |credits| credits.granted),
+            credits_used: of.credits.map_or(0, |credits| credits.used),
             period_start_unix_ms: of.period_start_unix_ms,
             period_end_unix_ms: of.period_end_unix_ms,
             ends_at_unix_ms: of.ends_at_unix_ms,
@@ -129,6 +135,7 @@ impl Row for SubscriptionRow {
         ("TIER", Align::Left),
         ("STATUS", Align::Left),
         ("PRICE", Align::Right),
+        ("CREDITS LEFT", Align::Right),
         ("PAID FROM", Align::Left),
         ("PAID UNTIL", Align::Left),
         ("ENDS", Align::Left),
@@ -144,6 +151,7 @@ impl Row for SubscriptionRow {
             self.tier.clone(),
             self.status.clone(),
             format!("{} {}", self.price, self.interval),
+            format!("{} of {}", self.credits_granted - self.credits_used, self.credits_granted),
             when(self.period_start_unix_ms),
             when(self.period_end_unix_ms),
             when(self.ends_at_unix_ms),

@@ -359,6 +359,13 @@ impl sub::subscription_service_server::SubscriptionService for Script {
         Err(to_status(&Error::new(Kind::FailedPrecondition, Reason::WrongState, text)))
     }
 
+    async fn use_credits(
+        &self,
+        _: Request<sub::UseCreditsRequest>,
+    ) -> Result<Response<sub::UseCreditsResponse>, Status> {
+        unused()
+    }
+
     /// Three entries, two a page.
     async fn list_audit_events(
         &self,

@@ -24,6 +24,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/postgres/0013_audit_lists.sql"),
     include_str!("../../../migrations/postgres/0014_webhook_event.sql"),
     include_str!("../../../migrations/postgres/0015_scheduled_change.sql"),
+    include_str!("../../../migrations/postgres/0016_credits.sql"),
 ];
 
 /// The lock's number: any that nothing else in the database uses.

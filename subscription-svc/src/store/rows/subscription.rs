@@ -3,6 +3,7 @@
 //! Its life is `subscription_core::lifecycle`; here is only how the two are one.
 
 use serde::{Deserialize, Serialize};
+use subscription_core::credits::Credits;
 use subscription_core::lifecycle::Life;
 use subscription_core::status::SubscriptionStatus;
 use tiershift_core::UnixMs;
@@ -49,6 +50,8 @@ pub struct Subscription {
     pub currency: String,
     /// Credits granted each month.
     pub monthly_credits: i64,
+    /// Those of the present month.
+    pub credits: Credits,
     /// How often the price is due.
     pub interval: Interval,
     /// Where its periods are counted from.
@@ -154,7 +157,15 @@ impl Subscription {
     pub fn due(&self) -> Option<UnixMs> {
         let tell = self.told.first().map(|told| told.not_before);
         let time = self.life().due(self.renews()).filter(|_| !self.renewal_waits());
-        tell.into_iter().chain(time).min()
+        let credits = self.credits_end();
+        tell.into_iter().chain(time).chain(credits).min()
+    }
+
+    /// When the next month of credits begins within the paid period: a year has twelve. None while nothing is granted, and
+    /// while the tier changes, whose share is of the month that it began in.
+    pub fn credits_end(&self) -> Option<UnixMs> {
+        let granted = self.status == SubscriptionStatus::Active && self.active_change.is_none();
+        (granted && self.credits.end < self.period_end).then_some(self.credits.end)
     }
 }
 

@@ -123,6 +123,7 @@ pub fn subscription(row: &impl Columns) -> Result<Subscription, Fault> {
         price_cents: row.number("price_cents")?,
         currency: row.text("currency")?,
         monthly_credits: row.number("monthly_credits")?,
+        credits: row.json("credits")?,
         interval: word(row, "billing_interval", Interval::parse)?,
         anchor: row.instant("anchor")?,
         period_start: row.instant("period_start")?,

@@ -161,6 +161,7 @@ table!(subscription, row: Subscription {
     set number price_cents = row.price_cents,
     set text currency = row.currency.as_str(),
     set number monthly_credits = row.monthly_credits,
+    set json credits = &row.credits,
     set text billing_interval = row.interval.as_str(),
     set instant anchor = row.anchor,
     set instant period_start = row.period_start,

@@ -22,6 +22,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0012_audit_lists.sql"),
     include_str!("../../../migrations/sqlite/0013_webhook_event.sql"),
     include_str!("../../../migrations/sqlite/0014_scheduled_change.sql"),
+    include_str!("../../../migrations/sqlite/0015_credits.sql"),
 ];
 
 /// Applies what is missing.
