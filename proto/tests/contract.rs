@@ -14,7 +14,7 @@ use prost_types::field_descriptor_proto::Type;
 use prost_types::{EnumDescriptorProto, FieldDescriptorProto, FileDescriptorSet, MethodDescriptorProto};
 
 /// Package, service, RPCs. A `>` before an RPC means that the server streams.
-const SERVICES: [(&str, &str, &[&str]); 7] = [
+const SERVICES: [(&str, &str, &[&str]); 8] = [
     (
         "tiershift.subscription.v1",
         "GraphService",
@@ -47,6 +47,7 @@ const SERVICES: [(&str, &str, &[&str]); 7] = [
             ">WatchTierChange",
         ],
     ),
+    ("tiershift.subscription.v1", "WebhookService", &["ListWebhookEvents", "ReplayWebhookEvents"]),
     (
         "tiershift.subscription.v1",
         "AccessService",
@@ -160,6 +161,7 @@ fn generated_servers_carry_the_names_of_the_contract() {
         subscription::graph_service_server::SERVICE_NAME,
         subscription::subscription_service_server::SERVICE_NAME,
         subscription::tier_service_server::SERVICE_NAME,
+        subscription::webhook_service_server::SERVICE_NAME,
         subscription::access_service_server::SERVICE_NAME,
         volume::migration_service_server::SERVICE_NAME,
         volume::volume_service_server::SERVICE_NAME,

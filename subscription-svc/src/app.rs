@@ -16,7 +16,7 @@ use crate::store::postgres::tenure::{PREDECESSOR, Tenure};
 use crate::store::sqlite::Sqlite;
 use crate::store::{self, Store, postgres, sqlite};
 use crate::webhooks::signature::Secret;
-use crate::webhooks::{apply, receive};
+use crate::webhooks::{apply, prune, receive};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,6 @@ use tiershift_common::clock::Clock;
 use tiershift_common::ids::Ids;
 use tiershift_common::{caller as callers, client, server, shutdown};
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -94,6 +93,7 @@ impl App {
         service.catalogue = config.catalogue;
         service.flags = config.flags;
         service.hold_at(config.hold);
+        service.inbox = Some(Arc::clone(&inbox));
         let service = Arc::new(service);
         service.committer.reload().await?;
         let watches = CancellationToken::new();
@@ -181,12 +181,13 @@ impl App {
 /// Receives webhooks and makes something of them, until `stop`.
 async fn receive(webhooks: Option<Webhooks>, service: Arc<Service>, stop: CancellationToken) {
     let Some(Webhooks { listener, secrets, inbox }) = webhooks else { return };
-    let arrived = Arc::new(Notify::new());
+    let arrived = Arc::clone(&service.arrived);
     let clock = Arc::clone(&service.clock);
     let (routes, collector) =
         receive::endpoint(secrets, clock, Arc::clone(&inbox), Arc::clone(&arrived), receive::QUEUE_MAX, stop.clone());
     let serving = receive::serve(listener, routes, stop.clone());
-    tokio::join!(serving, collector, apply::run(service, inbox, arrived, stop));
+    let pruning = prune::run(Arc::clone(&service), Arc::clone(&inbox), stop.clone());
+    tokio::join!(serving, collector, pruning, apply::run(service, inbox, arrived, stop));
 }
 
 /// What [`open`] gives: the store, the same as an inbox, and who serves it.

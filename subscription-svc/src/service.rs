@@ -8,6 +8,7 @@ use crate::hold::Hold;
 use crate::hub::Hub;
 use crate::migrations::Migrations;
 use crate::payments::Payments;
+use crate::store::inbox::Inbox;
 use crate::store::{self, Constraint, Store};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -75,6 +76,10 @@ pub struct Service {
     pub learned: Learned,
     /// Wakes the follower when there is one more migration to follow.
     pub follow: Notify,
+    /// What the payment provider sent; none where nothing is ever received.
+    pub inbox: Option<Arc<dyn Inbox>>,
+    /// Told of events that are to be looked at.
+    pub arrived: Arc<Notify>,
 }
 
 impl Service {
@@ -101,6 +106,8 @@ impl Service {
             hold: Hold::never(),
             learned: Learned::default(),
             follow: Notify::new(),
+            inbox: None,
+            arrived: Arc::new(Notify::new()),
         }
     }
 

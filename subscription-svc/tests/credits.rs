@@ -96,12 +96,19 @@ async fn they_are_used_once_by_request_and_never_beyond_what_is_left() {
     let reused = spend(&world, SERVICE, "s1", &graph, 1).await.expect_err("refused");
     assert_eq!(reused.error().reason, Reason::RequestIdReused);
     for caller in ["alice;org_a=owner", "mallory;org_b=owner"] {
-        assert_eq!(spend(&world, caller, "s4", &graph, 1).await.expect_err("refused").error().kind, Kind::PermissionDenied);
+        assert_eq!(
+            spend(&world, caller, "s4", &graph, 1).await.expect_err("refused").error().kind,
+            Kind::PermissionDenied
+        );
     }
     let missing = spend(&world, SERVICE, "s5", &seed::graph(9), 1).await.expect_err("refused");
     assert_eq!(missing.error().reason, Reason::GraphNotFound);
     let of = subscription(&world, &graph).await;
-    world.service.cancel_subscription(&seed::owner("org_a"), seed::cancel("c", &of, End::PeriodEnd)).await.expect("done");
+    world
+        .service
+        .cancel_subscription(&seed::owner("org_a"), seed::cancel("c", &of, End::PeriodEnd))
+        .await
+        .expect("done");
     let canceled = spend(&world, SERVICE, "s6", &graph, 1).await.expect_err("refused");
     assert_eq!(canceled.error().reason, Reason::SubscriptionNotActive);
 }

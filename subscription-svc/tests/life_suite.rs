@@ -24,6 +24,8 @@ const CASES: &[Case] = &[
     ("events are due in their order", |b| Box::pin(events_due(b))),
     ("what became of events is written with its effect or not at all", |b| Box::pin(marked(b))),
     ("a burst is one call", |b| Box::pin(burst(b))),
+    ("an answer is for all that was received before its question", |b| Box::pin(answered(b))),
+    ("dead events are replayed and done ones forgotten", |b| Box::pin(replayed_and_forgotten(b))),
 ];
 
 #[tokio::test]
@@ -51,7 +53,15 @@ async fn write(both: &Both, n: u64, writes: Vec<Write>) -> Result<(), Fault> {
 fn renews_at(n: u64, at: UnixMs) -> Subscription {
     let (active_change, scheduled_change) = (None, None);
     let credits = Credits::none(at);
-    Subscription { period_end: at, told: vec![], active_change, scheduled_change, credits, ends_at: None, ..subscription(n, n) }
+    Subscription {
+        period_end: at,
+        told: vec![],
+        active_change,
+        scheduled_change,
+        credits,
+        ends_at: None,
+        ..subscription(n, n)
+    }
 }
 
 async fn subscribe(both: &Both, row: Subscription, n: u64) {
@@ -206,6 +216,7 @@ async fn marked(both: Both) {
     both.inbox.receive(&[webhook("evt_1", T), webhook("evt_2", T), webhook("evt_3", T)]).await.expect("stored");
     let mark = |ids: &[&str], state| WebhookMark {
         ids: ids.iter().map(|id| (*id).to_owned()).collect(),
+        answered: None,
         state,
         attempts: 3,
         not_before: T.plus(7),
@@ -227,6 +238,74 @@ async fn marked(both: Both) {
     assert_eq!(applied.iter().map(|e| (e.id.as_str(), e.note.as_str())).collect::<Vec<_>>(), [("evt_1", "it's so")]);
     let later = both.inbox.due(T.plus(7), 9).await.expect("read").0;
     assert_eq!(later.iter().find(|e| e.id == "evt_2").map(|e| (e.attempts, e.not_before)), Some((3, T.plus(7))));
+}
+
+async fn replayed_and_forgotten(both: Both) {
+    let at = |id: &str, state, received| WebhookEvent { state, received, ..webhook(id, T) };
+    let events = [
+        at("evt_dead", WebhookState::Dead, T),
+        at("evt_pending", WebhookState::Pending, T),
+        at("evt_done", WebhookState::Applied, T),
+        at("evt_other", WebhookState::Ignored, T.plus(1)),
+        at("evt_new", WebhookState::Applied, T.plus(9)),
+    ];
+    both.inbox.receive(&events).await.expect("stored");
+    let ids: Vec<String> = events.iter().map(|event| event.id.clone()).chain(["evt_none".to_owned()]).collect();
+    let replay = async || both.inbox.replay(&ids, T.plus(3), "it's Ada").await.expect("replayed");
+    assert_eq!((replay().await, replay().await), (vec!["evt_dead".to_owned()], vec![]), "only what is dead, once");
+    let (due, _) = both.inbox.due(T.plus(3), 9).await.expect("read");
+    let again = due.iter().find(|event| event.id == "evt_dead").expect("pending");
+    assert_eq!((again.attempts, again.not_before, again.note.as_str()), (0, T.plus(3), "it's Ada"));
+    assert_eq!(both.inbox.prune(T.plus(5), 1).await.expect("forgotten"), 1);
+    assert_eq!(both.inbox.prune(T.plus(5), 9).await.expect("forgotten"), 1);
+    assert_eq!(both.inbox.prune(T.plus(5), 9).await.expect("nothing"), 0);
+    let kept = both.inbox.list(WebhookState::Applied, None, 9).await.expect("read");
+    assert_eq!(kept.iter().map(|e| e.id.as_str()).collect::<Vec<_>>(), ["evt_new"]);
+    assert_eq!(both.inbox.due(T.plus(9), 9).await.expect("read").0.len(), 2, "what is not done is kept");
+    // A number is never given out twice, whatever was forgotten.
+    both.inbox.receive(&[at("evt_later", WebhookState::Applied, T.plus(9))]).await.expect("stored");
+    let newest = both.inbox.list(WebhookState::Applied, None, 1).await.expect("read");
+    assert_eq!(newest[0].id, "evt_later");
+}
+
+async fn answered(both: Both) {
+    let about = |id: &str, subject: &str, state| WebhookEvent {
+        subject: subject.to_owned(),
+        state,
+        ..webhook(id, T.plus(900))
+    };
+    assert_eq!(both.inbox.head().await.expect("read"), 0);
+    let pending = WebhookState::Pending;
+    let early = [
+        about("evt_read", "sub_a", pending),
+        about("evt_unread", "sub_a", pending),
+        about("evt_dead", "sub_a", WebhookState::Dead),
+        about("evt_other", "sub_b", pending),
+    ];
+    both.inbox.receive(&early).await.expect("stored");
+    let head = both.inbox.head().await.expect("read");
+    both.inbox.receive(&[about("evt_late", "sub_a", pending)]).await.expect("stored");
+    let mark = WebhookMark {
+        ids: vec!["evt_read".to_owned()],
+        answered: Some(("sub_a".to_owned(), head)),
+        state: WebhookState::Applied,
+        attempts: 0,
+        not_before: T,
+        note: String::new(),
+    };
+    let states = async |state| {
+        let found = both.inbox.list(state, None, 9).await.expect("read");
+        found.into_iter().map(|event| event.id).collect::<Vec<_>>()
+    };
+    subscribe(&both, renews_at(1, T.plus(9)), 1).await;
+    write(&both, 1, vec![Write::Webhooks(mark.clone())]).await.expect("written");
+    assert_eq!(states(WebhookState::Applied).await, ["evt_unread", "evt_read"]);
+    assert_eq!(states(pending).await, ["evt_late", "evt_other"], "what came later, or is about another, waits");
+    assert_eq!(states(WebhookState::Dead).await, ["evt_dead"], "an operator's to replay");
+    let head = both.inbox.head().await.expect("read");
+    let ignored = WebhookMark { ids: vec![], answered: Some(("sub_a".to_owned(), head)), state: WebhookState::Ignored, ..mark };
+    both.inbox.mark(&ignored).await.expect("marked");
+    assert_eq!((states(WebhookState::Ignored).await, states(pending).await), (vec!["evt_late".to_owned()], vec!["evt_other".to_owned()]));
 }
 
 async fn burst(both: Both) {

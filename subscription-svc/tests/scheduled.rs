@@ -34,7 +34,8 @@ fn wish(request: &str, n: u64) -> ChangeTier {
 }
 
 async fn scheduled(world: &World, n: u64) -> TierChange {
-    let change = world.service.change_tier(&seed::owner("org_a"), wish(&format!("later-{n}"), n)).await.expect("accepted");
+    let change =
+        world.service.change_tier(&seed::owner("org_a"), wish(&format!("later-{n}"), n)).await.expect("accepted");
     assert_eq!(change.machine.state, State::Scheduled);
     change
 }
@@ -96,10 +97,7 @@ async fn it_can_be_withdrawn_and_the_renewal_is_as_ever() {
     assert_eq!(stranger.expect_err("refused").error().reason, Reason::TierChangeNotFound);
     let owner = seed::owner("org_a");
     let canceled = world.service.cancel_change(&owner, seed::request("w"), &change.id, "").await.expect("withdrawn");
-    assert_eq!(
-        (canceled.machine.state, canceled.machine.failure),
-        (State::Canceled, Some(Reason::CanceledByRequest))
-    );
+    assert_eq!((canceled.machine.state, canceled.machine.failure), (State::Canceled, Some(Reason::CanceledByRequest)));
     world.check_at_rest(&change.id).await;
     assert!(!world.volume.exists(&change.id));
     // Nothing settles: the next one may come at once.

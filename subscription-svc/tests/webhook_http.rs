@@ -46,6 +46,10 @@ impl Inbox for Gated {
         self.inner.receive(events).await
     }
 
+    async fn head(&self) -> Result<u64, Fault> {
+        self.inner.head().await
+    }
+
     async fn due(&self, now: UnixMs, limit: u32) -> Result<(Vec<WebhookEvent>, Option<UnixMs>), Fault> {
         Inbox::due(&self.inner, now, limit).await
     }
@@ -56,6 +60,14 @@ impl Inbox for Gated {
 
     async fn list(&self, state: WebhookState, before: Option<u64>, limit: u32) -> Result<Vec<WebhookEvent>, Fault> {
         self.inner.list(state, before, limit).await
+    }
+
+    async fn replay(&self, ids: &[String], now: UnixMs, note: &str) -> Result<Vec<String>, Fault> {
+        self.inner.replay(ids, now, note).await
+    }
+
+    async fn prune(&self, before: UnixMs, limit: u32) -> Result<u64, Fault> {
+        self.inner.prune(before, limit).await
     }
 }
 

@@ -16,11 +16,12 @@ use subscription_svc::payments::{Billing, Snapshot};
 use subscription_svc::store::inbox::{Inbox, WebhookEvent, WebhookMark, WebhookState};
 use subscription_svc::store::memory::Memory;
 use subscription_svc::store::{Fault, Key, Store as _};
-use subscription_svc::webhooks::{apply, event};
+use subscription_svc::webhooks::{apply, event, prune};
 use support::books::{DAY_MS, World, snapshot};
 use support::seed;
 use support::world::START;
-use tiershift_core::UnixMs;
+use tiershift_core::{Reason, UnixMs};
+use tokio_util::sync::CancellationToken;
 
 fn webhook(id: &str, kind: &str, subject: &str, ours: &str, now: UnixMs) -> WebhookEvent {
     let object = if kind.starts_with("customer.subscription.") {
@@ -145,6 +146,47 @@ async fn nobodys_event_is_kept_and_tried_for_days_and_then_dead() {
         world.pass(3_600_000).await;
     }
     assert_eq!(world.state_of("evt_2").await.0, WebhookState::Dead);
+    // Owners do not see it; an operator does, puts its cause right and has it looked at again.
+    let (owner, operator) = (seed::owner("org_a"), seed::operator());
+    let refused = world.service.list_webhooks(&owner, WebhookState::Dead, None, 9).await.expect_err("refused");
+    assert_eq!(refused.error().reason, Reason::OperatorOnly);
+    let ids = ["evt_2".to_owned()];
+    let refused = world.service.replay_webhooks(&owner, &ids).await.expect_err("refused");
+    assert_eq!(refused.error().reason, Reason::OperatorOnly);
+    let dead = world.service.list_webhooks(&operator, WebhookState::Dead, None, 9).await.expect("listed");
+    assert_eq!(dead.rows.iter().map(|event| &event.id).collect::<Vec<_>>(), [&ids[0]]);
+    assert_eq!(world.service.replay_webhooks(&operator, &ids).await.expect("replayed"), ids);
+    world.settle().await;
+    assert_eq!(world.state_of("evt_2").await.0, WebhookState::Dead, "its cause is there still: one look was enough");
+    let late = world.subscribed(2, Some("sub_stranger"), SubscriptionStatus::Active).await;
+    world.books.set("sub_stranger", snapshot(Billing::Active, 2));
+    assert_eq!(world.service.replay_webhooks(&operator, &ids).await.expect("replayed"), ids);
+    world.settle().await;
+    assert_eq!(world.state_of("evt_2").await.0, WebhookState::Applied);
+    assert_eq!(world.subscription(&late).await.period_end, UnixMs(START + 62 * DAY_MS));
+    assert!(world.service.replay_webhooks(&operator, &ids).await.expect("nothing to do").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_made_something_of_is_forgotten_after_a_quarter() {
+    let world = World::start().await;
+    world.subscribed(1, Some("sub_p"), SubscriptionStatus::Active).await;
+    world.books.set("sub_p", snapshot(Billing::Active, 1));
+    let events: Vec<WebhookEvent> =
+        (0..2_500).map(|n| webhook(&format!("evt_{n}"), "invoice.paid", "sub_p", "", world.now())).collect();
+    world.receive(&events).await;
+    world.settle().await;
+    let left = async || world.store.list(WebhookState::Applied, None, 9_000).await.expect("read").len();
+    let forget = async || {
+        let stop = CancellationToken::new();
+        prune::turn(&world.service, world.store.as_ref(), &stop).await.expect("forgotten");
+    };
+    world.pass(prune::KEEP_MS - 60_000).await;
+    forget().await;
+    assert_eq!(left().await, 2_500);
+    world.pass(120_000).await;
+    forget().await;
+    assert_eq!(left().await, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -186,7 +228,7 @@ async fn h24_while_a_tier_changes_dates_are_applied_and_the_rest_waits_for_its_e
     assert_eq!(world.books.asked(), 0, "nobody is asked while it runs");
     let cancel = world.service.cancel_change(&seed::owner("org_a"), seed::request("x"), &change, "").await;
     cancel.expect("canceled");
-    let stop = tokio_util::sync::CancellationToken::new();
+    let stop = CancellationToken::new();
     let saga = tokio::spawn(subscription_svc::saga::run(Arc::clone(&world.service), stop.clone()));
     let bound = world.now().plus(3_600_000);
     while world.subscription(&graph).await.active_change.is_some() {
@@ -293,6 +335,10 @@ impl Inbox for Stubborn {
         self.0.receive(events).await
     }
 
+    async fn head(&self) -> Result<u64, Fault> {
+        self.0.head().await
+    }
+
     async fn due(&self, now: UnixMs, limit: u32) -> Result<(Vec<WebhookEvent>, Option<UnixMs>), Fault> {
         Inbox::due(self.0.as_ref(), now, limit).await
     }
@@ -303,6 +349,14 @@ impl Inbox for Stubborn {
 
     async fn list(&self, state: WebhookState, before: Option<u64>, limit: u32) -> Result<Vec<WebhookEvent>, Fault> {
         self.0.list(state, before, limit).await
+    }
+
+    async fn replay(&self, ids: &[String], now: UnixMs, note: &str) -> Result<Vec<String>, Fault> {
+        self.0.replay(ids, now, note).await
+    }
+
+    async fn prune(&self, before: UnixMs, limit: u32) -> Result<u64, Fault> {
+        self.0.prune(before, limit).await
     }
 }
 

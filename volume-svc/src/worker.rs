@@ -24,7 +24,7 @@ use volume_core::{Machine, keys};
 
 /// How often the index is read, in real time: the take-over of a dead process is due within 10 s, of which its
 /// lease takes six.
-const SWEEP: Duration = Duration::from_secs(1);
+pub const SWEEP: Duration = Duration::from_secs(1);
 
 /// Heads read and migrations taken over at once. One take-over is four round trips, some 40 ms: a thousand of them are
 /// done in less than two seconds, and a store that is slow is not flooded.
@@ -37,6 +37,7 @@ const DRIVEN_MAX: usize = 10_000;
 #[derive(Debug)]
 pub struct Worker {
     drivers: Arc<Drivers>,
+    sweep: Duration,
     /// What is driven now, with the version that the index last showed of it.
     driven: Mutex<BTreeMap<ChangeId, u64>>,
     /// Ours, to be driven as soon as the loop turns.
@@ -75,8 +76,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Worker {
     /// With nothing to drive yet.
     pub fn new(drivers: Arc<Drivers>) -> Arc<Self> {
+        Self::sweeping(drivers, SWEEP)
+    }
+
+    /// The same with another time between two looks at the index. For virtual time only, where a process may be known to be
+    /// alone for days.
+    pub fn sweeping(drivers: Arc<Drivers>, sweep: Duration) -> Arc<Self> {
         Arc::new(Self {
             drivers,
+            sweep,
             driven: Mutex::default(),
             wanted: Mutex::default(),
             given_up: Mutex::default(),
@@ -108,7 +116,7 @@ impl Worker {
                 self.suspect(found, term, &mut tasks);
             }
             while tasks.try_join_next().is_some() {}
-            self.driving_meanwhile(tokio::time::sleep(SWEEP), &mut tasks, &stop).await;
+            self.driving_meanwhile(tokio::time::sleep(self.sweep), &mut tasks, &stop).await;
         }
         while tasks.join_next().await.is_some() {}
     }

@@ -2,6 +2,7 @@
 
 pub mod sim;
 pub mod subscription;
+pub mod webhook;
 
 use crate::connect;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -74,6 +75,17 @@ Examples:
         /// Which.
         #[command(flatten)]
         wanted: subscription::Audit,
+    },
+    /// See the payment provider's events, and replay dead ones (operators)
+    #[command(after_help = "\
+Examples:
+  tierctl webhook list
+  tierctl webhook list --state pending --limit 20
+  tierctl webhook replay evt_1NG8Du2eZvKYlo2CUI79vXWy")]
+    Webhook {
+        /// What of them.
+        #[command(subcommand)]
+        command: webhook::Webhook,
     },
     /// List the tiers that a graph can have
     #[command(after_help = "\

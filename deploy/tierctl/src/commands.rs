@@ -8,6 +8,7 @@ pub mod migrations;
 pub mod sim;
 pub mod subscription;
 pub mod tiers;
+pub mod webhook;
 
 use crate::cli::{Cli, Command};
 use crate::connect::Target;
@@ -27,6 +28,7 @@ pub async fn run(cli: Cli, output: &mut Output) -> Result<Exit, Fault> {
         Command::Graphs { command } => graphs::run(&target()?, command, output).await,
         Command::Subscription { command } => subscription::run(&target()?, command, output).await,
         Command::Audit { wanted } => audit::run(&target()?, wanted, output).await,
+        Command::Webhook { command } => webhook::run(&target()?, command, output).await,
         Command::Tiers { room, graph } => tiers::run(&target()?, room, graph, output).await,
         Command::Tier { command } => change::run(&target()?, command, output).await,
         Command::Access { command } => access::run(&target()?, command, output).await,

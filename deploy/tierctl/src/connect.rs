@@ -10,6 +10,7 @@ use tiershift_proto::subscription::v1::access_service_client::AccessServiceClien
 use tiershift_proto::subscription::v1::graph_service_client::GraphServiceClient;
 use tiershift_proto::subscription::v1::subscription_service_client::SubscriptionServiceClient;
 use tiershift_proto::subscription::v1::tier_service_client::TierServiceClient;
+use tiershift_proto::subscription::v1::webhook_service_client::WebhookServiceClient;
 use tiershift_proto::volume::v1::migration_service_client::MigrationServiceClient;
 
 /// Where the services are, and who calls.
@@ -88,6 +89,11 @@ impl Target {
     /// Graphs.
     pub fn graphs(&self) -> Result<GraphServiceClient<CallerChannel>, Fault> {
         Ok(GraphServiceClient::new(self.subscription()?))
+    }
+
+    /// The payment provider's events.
+    pub fn webhooks(&self) -> Result<WebhookServiceClient<CallerChannel>, Fault> {
+        Ok(WebhookServiceClient::new(self.subscription()?))
     }
 
     /// Subscriptions.

@@ -283,6 +283,27 @@ async fn the_audit_is_read_to_its_last_page_or_to_the_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn dead_webhooks_are_listed_and_replayed() {
+    let services = Services::start(Plan::default()).await;
+    let all = tierctl(&services, "--json webhook list");
+    let ids: Vec<_> = objects(&all).iter().map(|row| row["event_id"].as_str().expect("an id").to_owned()).collect();
+    assert_eq!(ids, ["evt_3", "evt_2", "evt_1"]);
+    let some = tierctl(&services, "webhook list --state pending --limit 1");
+    assert!(out(&some).contains("no subscription of this name is known here"), "{}", out(&some));
+    let replayed = tierctl(&services, "webhook replay evt_3 evt_gone");
+    assert_eq!(status(&replayed), 0);
+    assert!(out(&replayed).contains("evt_3") && !out(&replayed).contains("evt_gone"), "{}", out(&replayed));
+    assert_eq!(status(&tierctl(&services, "webhook replay")), 2, "which ones is to be said");
+    let asked = [
+        "ListWebhookEvents WEBHOOK_EVENT_STATE_DEAD 100 ",
+        "ListWebhookEvents WEBHOOK_EVENT_STATE_DEAD 98 page2",
+        "ListWebhookEvents WEBHOOK_EVENT_STATE_PENDING 1 ",
+        "ReplayWebhookEvents evt_3 evt_gone",
+    ];
+    assert_eq!(services.asked(), asked);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn access_that_is_refused_is_status_3_and_says_why() {
     let services = Services::start(Plan::default()).await;
     let output = tierctl(&services, &format!("--json access check {GRAPH}"));

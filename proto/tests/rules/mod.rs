@@ -13,9 +13,10 @@ use prost_types::{
 };
 use walk::{Item, broken, each};
 
-/// Mutations that are idempotent by an id of their own and so carry no request_id: the change's id, the gate's, and the
-/// instance's for a heartbeat, which only repeats itself.
-const IDEMPOTENT_BY_THEMSELVES: [&str; 4] = ["StartMigration", "ConfirmGate", "CancelMigration", "Heartbeat"];
+/// Mutations that are idempotent by an id of their own and so carry no request_id: the change's id, the gate's, the
+/// instance's for a heartbeat, which only repeats itself, and the events' for a replay, which finds them dead once.
+const IDEMPOTENT_BY_THEMSELVES: [&str; 5] =
+    ["StartMigration", "ConfirmGate", "CancelMigration", "Heartbeat", "ReplayWebhookEvents"];
 
 /// Beginnings of RPCs that change nothing. RenewAccessLease grants time from memory and stores nothing.
 const READS: [&str; 8] = ["Get", "List", "Check", "BatchCheck", "Watch", "Preview", "Plan", "RenewAccessLease"];

@@ -16,6 +16,9 @@ use crate::period::plus_months;
 use serde::{Deserialize, Serialize};
 use tiershift_core::UnixMs;
 
+/// Months of the longest paid period that is looked into: a century, where anything else is no date.
+const MONTHS_MAX: u32 = 1_200;
+
 /// The credits of one month.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Credits {
@@ -63,7 +66,7 @@ impl Credits {
         if self.end >= period_end {
             return None;
         }
-        let end = (1..).map(|months| plus_months(period_start, months)).find(|end| *end > self.end)?;
+        let end = (1..=MONTHS_MAX).map(|months| plus_months(period_start, months)).find(|end| *end > self.end)?;
         Some(Self { start: self.end, end: end.min(period_end), granted: monthly, used: 0 })
     }
 
@@ -140,7 +143,10 @@ mod tests {
     fn no_more_is_used_than_is_there() {
         let month = Credits { granted: 10, ..Credits::first(JANUARY_31, plus_months(JANUARY_31, 1), 10) };
         let used = month.spend(4).expect("enough");
-        assert_eq!((used.left(), used.spend(7), used.spend(6).map(Credits::left)), (6, Err(Exhausted { left: 6 }), Ok(0)));
+        assert_eq!(
+            (used.left(), used.spend(7), used.spend(6).map(Credits::left)),
+            (6, Err(Exhausted { left: 6 }), Ok(0))
+        );
     }
 
     #[test]

@@ -91,12 +91,7 @@ pub fn status_from(status: pb::SubscriptionStatus) -> Option<SubscriptionStatus>
 
 /// What a month has.
 pub fn credits(of: &Credits) -> pb::Credits {
-    pb::Credits {
-        granted: of.granted,
-        used: of.used,
-        month_start_unix_ms: of.start.0,
-        month_end_unix_ms: of.end.0,
-    }
+    pb::Credits { granted: of.granted, used: of.used, month_start_unix_ms: of.start.0, month_end_unix_ms: of.end.0 }
 }
 
 /// A subscription.

@@ -9,6 +9,7 @@ mod graph;
 mod subscription;
 mod tier;
 mod watch;
+mod webhook;
 
 use crate::service::{Outcome, Service};
 use std::future::Future;
@@ -19,10 +20,11 @@ use tiershift_proto::subscription::v1::access_service_server::AccessServiceServe
 use tiershift_proto::subscription::v1::graph_service_server::GraphServiceServer;
 use tiershift_proto::subscription::v1::subscription_service_server::SubscriptionServiceServer;
 use tiershift_proto::subscription::v1::tier_service_server::TierServiceServer;
+use tiershift_proto::subscription::v1::webhook_service_server::WebhookServiceServer;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-/// All four services.
+/// All five services.
 #[derive(Clone)]
 pub struct Api {
     service: Arc<Service>,
@@ -43,6 +45,7 @@ impl Api {
             .add(GraphServiceServer::new(self.clone()))
             .add(SubscriptionServiceServer::new(self.clone()))
             .add(TierServiceServer::new(self.clone()))
+            .add(WebhookServiceServer::new(self.clone()))
             .add(AccessServiceServer::new(self))
     }
 

@@ -128,8 +128,7 @@ impl SubscriptionService for Api {
         let id = fields.id("request_id", RequestId::parse(request.request_id));
         let graph = fields.id("graph_id", AnyGraphId::parse(request.graph_id));
         let amount = fields.range("amount", request.amount, 1..=CREDITS_MAX);
-        let read =
-            id.zip(graph).zip(amount).map(|((request, graph), amount)| UseCredits { request, graph, amount });
+        let read = id.zip(graph).zip(amount).map(|((request, graph), amount)| UseCredits { request, graph, amount });
         let command = all(fields, read).map_err(refused)?;
         let after = self.run(|service| async move { service.use_credits(&caller, command).await }).await?;
         Ok(Response::new(pb::UseCreditsResponse {

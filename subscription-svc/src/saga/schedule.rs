@@ -78,7 +78,9 @@ pub async fn begin(service: &Service, id: &ChangeId) -> Result<(), Fault> {
 
 /// Ends the scheduled change of a subscription that is over, within somebody else's transaction: what to write of it.
 pub fn withdraw(loaded: &Loaded, ids: &Ids, now: UnixMs) -> Result<Vec<Write>, Refusal> {
-    let Some(mut turn) = Turn::begin(loaded, ids, now).filter(|turn| turn.change.waits()) else { return Ok(Vec::new()) };
+    let Some(mut turn) = Turn::begin(loaded, ids, now).filter(|turn| turn.change.waits()) else {
+        return Ok(Vec::new());
+    };
     turn.take(&Event::NotBegun { reason: Reason::SubscriptionNotActive })?;
     let mut writes = turn.finish();
     // The subscription's row is the other's to write.
@@ -148,13 +150,11 @@ fn verdict(
         }
         Paid::Until => {}
     }
-    let price = match service.catalogue.get(&change.to_tier).map(|target| service.quote(subscription, target, at)) {
-        Some(Ok(quote)) => Some(Box::new(quote)),
-        Some(Err(_)) | None => {
-            report.not_checked.push(NotChecked { check: Reason::PriceChanged, because: Reason::Internal });
-            None
-        }
-    };
+    let target = service.catalogue.get(&change.to_tier);
+    let price = target.and_then(|target| service.quote(subscription, target, at).ok()).map(Box::new);
+    if price.is_none() {
+        report.not_checked.push(NotChecked { check: Reason::PriceChanged, because: Reason::Internal });
+    }
     match price {
         Some(quote) if report.clean() => Verdict::Begin(quote),
         _ if patient => again,

@@ -10,12 +10,14 @@ use crate::migrations::{Fact, MigrationEvent};
 use crate::store::Loaded;
 use crate::store::Write;
 use crate::store::rows::{
-    Access, AuditEvent, AuditKind, Endpoint, Expected, Graph, Leases, PaymentKind, PaymentOutcome, PaymentRequest, Subscription,
-    TierChange,
+    Access, AuditEvent, AuditKind, Endpoint, Expected, Graph, Leases, PaymentKind, PaymentOutcome, PaymentRequest,
+    Subscription, TierChange,
 };
 use std::collections::BTreeMap;
 use subscription_core::access::{Gate as AccessGate, Pace};
-use subscription_core::change::{Back, Change, Charge, Effect, Event, Gate, Notice, Phase, Refusal, Return, Side, State};
+use subscription_core::change::{
+    Back, Change, Charge, Effect, Event, Gate, Notice, Phase, Refusal, Return, Side, State,
+};
 use subscription_core::proration::Quote;
 use subscription_core::status::GraphState;
 use tiershift_common::ids::Ids;
@@ -122,7 +124,11 @@ impl<'a> Turn<'a> {
         if let Some(at) = self.change.scheduled {
             detail.insert("scheduled_unix_ms".to_owned(), at.to_string());
         }
-        self.note(AuditKind::ChangeAccepted, "the tier change was accepted for the end of the paid period", detail.clone());
+        self.note(
+            AuditKind::ChangeAccepted,
+            "the tier change was accepted for the end of the paid period",
+            detail.clone(),
+        );
         self.publish("the change is accepted: it begins when the paid period ends", detail);
     }
 

@@ -79,6 +79,9 @@ pub struct WebhookEvent {
 pub struct WebhookMark {
     /// Which.
     pub ids: Vec<String>,
+    /// And every pending event about this subject with a number up to this one: all of them were received before the provider
+    /// was asked, so that its answer is the answer to them too.
+    pub answered: Option<(String, u64)>,
     /// Their state.
     pub state: WebhookState,
     /// How often they were looked at in vain.
@@ -134,6 +137,9 @@ pub trait Inbox: Send + Sync {
     /// Stores events in this order, each once by its id; says how many were new. Acknowledged is durable.
     async fn receive(&self, events: &[WebhookEvent]) -> Result<u64, Fault>;
 
+    /// The highest number given out; 0 before the first. What has a number up to it was received before this is answered.
+    async fn head(&self) -> Result<u64, Fault>;
+
     /// Pending events that are due at `now`, those due longest first; and when the first of the others will be.
     async fn due(&self, now: UnixMs, limit: u32) -> Result<(Vec<WebhookEvent>, Option<UnixMs>), Fault>;
 
@@ -142,4 +148,10 @@ pub trait Inbox: Send + Sync {
 
     /// Events in a state, newest first, below a number.
     async fn list(&self, state: WebhookState, before: Option<u64>, limit: u32) -> Result<Vec<WebhookEvent>, Fault>;
+
+    /// Makes those of these that are dead pending again, due at `now`; says which were.
+    async fn replay(&self, ids: &[String], now: UnixMs, note: &str) -> Result<Vec<String>, Fault>;
+
+    /// Forgets events that were applied or ignored, and received before an instant, so many at most; says how many.
+    async fn prune(&self, before: UnixMs, limit: u32) -> Result<u64, Fault>;
 }

@@ -13,6 +13,7 @@ mod reading;
 pub mod repeat;
 mod subscriptions;
 mod tiers;
+mod webhooks;
 
 pub use change_tier::ChangeTier;
 pub use credits::UseCredits;
@@ -49,6 +50,14 @@ fn owner_only(caller: &Caller, org: &OrgId) -> Result<(), Error> {
     }
     let text = "only an owner of the organisation, or an operator, may do this";
     Err(Error::new(Kind::PermissionDenied, Reason::NotOwner, text))
+}
+
+/// Operators.
+fn operator_only(caller: &Caller) -> Result<(), Error> {
+    if caller.is_operator() {
+        return Ok(());
+    }
+    Err(Error::new(Kind::PermissionDenied, Reason::OperatorOnly, "only operators may do this"))
 }
 
 /// Services, and operators.

@@ -19,7 +19,7 @@ pub struct Page<T> {
 
 impl<T> Page<T> {
     /// Of rows that were read with one more than asked for.
-    fn of(mut rows: Vec<T>, size: u32) -> Self {
+    pub(super) fn of(mut rows: Vec<T>, size: u32) -> Self {
         let size = size as usize;
         let more = rows.len() > size;
         rows.truncate(size);

@@ -101,7 +101,9 @@ impl Service {
         if let Some(ended) = loaded.subscription.as_ref().filter(|s| s.live) {
             if ended.scheduled_change.is_some() {
                 let withdrawn = schedule::withdraw(loaded, &self.ids, now);
-                writes.extend(withdrawn.map_err(|refusal| Error::new(Kind::Internal, Reason::Internal, refusal.to_string()))?);
+                writes.extend(
+                    withdrawn.map_err(|refusal| Error::new(Kind::Internal, Reason::Internal, refusal.to_string()))?,
+                );
             }
             let over = Subscription { live: false, scheduled_change: None, updated: now, ..ended.clone() };
             writes.push(Write::Subscription(Box::new(over)));

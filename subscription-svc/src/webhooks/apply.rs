@@ -1,6 +1,6 @@
 //! Makes something of stored events: asks the provider what is so, and applies that to the subscription.
 //!
-//! All events of one subscription that wait are answered by one question. What the provider says is applied only to the row
+//! All events of one subscription that were received before a question are answered by it, read or not. What the provider says is applied only to the row
 //! that was read before it was asked: if that changed meanwhile, it is asked again, so that an older state never overwrites
 //! a newer one. While a tier change runs, dates are applied at once and the rest waits for its end, or for an hour (H24).
 //! An event about a subscription that nobody knows is kept and tried again for days; then an operator must look.
@@ -79,14 +79,19 @@ pub async fn turn(service: &Service, inbox: &dyn Inbox) -> Result<Option<UnixMs>
 }
 
 async fn apply(service: &Service, inbox: &dyn Inbox, subject: &str, events: &[WebhookEvent]) -> Result<(), Fault> {
-    if let Some(verdict) = ask(service, subject, events).await? {
+    if let Some(verdict) = ask(service, inbox, subject, events).await? {
         inbox.mark(&mark(events, &verdict)).await?;
     }
     Ok(())
 }
 
 /// What became of the events; none if it was written with what they did.
-async fn ask(service: &Service, subject: &str, events: &[WebhookEvent]) -> Result<Option<Verdict>, Fault> {
+async fn ask(
+    service: &Service,
+    inbox: &dyn Inbox,
+    subject: &str,
+    events: &[WebhookEvent],
+) -> Result<Option<Verdict>, Fault> {
     let Some(subscription) = find(service, subject, events).await? else {
         return Ok(Some(later(service, events, "no subscription of this name is known here")));
     };
@@ -96,6 +101,8 @@ async fn ask(service: &Service, subject: &str, events: &[WebhookEvent]) -> Resul
     }
     let mut before = subscription;
     for _ in 0..ASKED_MAX {
+        // Before the question: what was received until here is answered by it.
+        let answered = (subject.to_owned(), inbox.head().await?);
         let snapshot = match service.payments.fetch(subject).await {
             Fetched::Snapshot(snapshot) => snapshot,
             Fetched::Unknown => return Ok(Some(later(service, events, "the provider does not answer"))),
@@ -107,7 +114,7 @@ async fn ask(service: &Service, subject: &str, events: &[WebhookEvent]) -> Resul
                 return Ok(Some(verdict(service, WebhookState::Ignored, note)));
             }
         };
-        match commit(service, &before, subject, &snapshot, events).await? {
+        match commit(service, &before, answered, &snapshot, events).await? {
             None => return Ok(None),
             Some(now) => before = now,
         }
@@ -139,7 +146,7 @@ fn deferred(service: &Service, subscription: &Subscription, events: &[WebhookEve
 async fn commit(
     service: &Service,
     before: &Subscription,
-    subject: &str,
+    answered: (String, u64),
     snapshot: &Snapshot,
     events: &[WebhookEvent],
 ) -> Result<Option<Subscription>, Fault> {
@@ -155,7 +162,7 @@ async fn commit(
         if turn.subscription != *before {
             return Ok((Vec::new(), Some(turn.subscription)));
         }
-        subject.clone_into(&mut turn.subscription.provider_subscription_id);
+        turn.subscription.provider_subscription_id.clone_from(&answered.0);
         let deferred = deferred(service, before, events);
         // What the provider has not been told yet, it cannot know.
         let untold = before.told.iter().any(|told| told.kind != TellKind::Invoice);
@@ -192,7 +199,8 @@ async fn commit(
                 our_cents = turn.subscription.price_cents, "the provider has another price than we");
         }
         let mut writes = turn.finish();
-        writes.push(Write::Webhooks(mark(events, &verdict)));
+        let answered = Some(answered).filter(|_| verdict.state == WebhookState::Applied);
+        writes.push(Write::Webhooks(WebhookMark { answered, ..mark(events, &verdict) }));
         Ok::<_, Fault>((writes, None))
     });
     done.await?
@@ -201,6 +209,7 @@ async fn commit(
 fn mark(events: &[WebhookEvent], verdict: &Verdict) -> WebhookMark {
     WebhookMark {
         ids: events.iter().map(|event| event.id.clone()).collect(),
+        answered: None,
         state: verdict.state,
         attempts: verdict.attempts,
         not_before: verdict.not_before,

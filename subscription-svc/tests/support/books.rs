@@ -122,7 +122,9 @@ impl World {
         let port = Arc::new(Port(Fake::new(Arc::clone(&clock))));
         let ids = Ids::seeded(Arc::clone(&clock), 1);
         let shared = Arc::clone(&store) as Arc<dyn Store>;
-        let service = Service::new(shared, port, Arc::clone(&books) as Arc<dyn Payments>, Arc::clone(&clock), ids);
+        let payments = Arc::clone(&books) as Arc<dyn Payments>;
+        let mut service = Service::new(shared, port, payments, Arc::clone(&clock), ids);
+        service.inbox = Some(Arc::clone(&store) as Arc<dyn Inbox>);
         service.committer.reload().await.expect("loaded");
         Self { store, books, clock, service: Arc::new(service) }
     }

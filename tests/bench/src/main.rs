@@ -7,6 +7,7 @@ mod commands;
 mod figures;
 mod saga;
 mod store;
+mod webhooks;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -30,6 +31,8 @@ enum Command {
     Saga(commands::saga::Args),
     /// Accept changes beside bare commits, and read lists of a million subscriptions, on PostgreSQL and SQLite
     Store(commands::store::Args),
+    /// Flood the webhook endpoint over HTTP, and see that nothing is lost and how soon all is applied
+    Webhooks(commands::webhooks::Args),
 }
 
 fn main() -> ExitCode {
@@ -38,5 +41,6 @@ fn main() -> ExitCode {
         Command::Takeover(args) => commands::takeover::run(&args),
         Command::Saga(args) => commands::saga::run(&args),
         Command::Store(args) => commands::store::run(&args),
+        Command::Webhooks(args) => commands::webhooks::run(&args),
     }
 }

@@ -27,11 +27,14 @@ use volume_svc::migrations::Migrations;
 use volume_svc::permits::Permits;
 use volume_svc::ports::cloud::{AutoScalingApi, Ec2Api};
 use volume_svc::ports::store::Store;
-use volume_svc::worker::Worker;
+use volume_svc::worker::{SWEEP, Worker};
 use volume_svc::world::World;
 
 /// As in production: inside the blocked window every read waits for it.
 const DESCRIBE_WINDOW_MS: i64 = 50;
+
+/// Between two looks at the index of a process that is alone: each costs a copy of all that lives.
+const ALONE_SWEEP: Duration = Duration::from_secs(30);
 
 /// Between two tries of a call that found no process.
 const CALL_AGAIN: Duration = Duration::from_millis(100);
@@ -75,9 +78,25 @@ impl Process {
         Self::start_over(rig, Fuse::endless(), Arc::new(store), Arc::new(beats))
     }
 
+    /// Starts one that is alone and knows it: it looks seldom for what others have left, or appended to.
+    pub fn start_alone(rig: &Rig) -> Self {
+        let store = || Arc::new(Away::new(rig.store.clone(), Fuse::endless()));
+        Self::start_sweeping(rig, Fuse::endless(), store(), store(), ALONE_SWEEP)
+    }
+
     /// Starts one over its own ways to the store: one for everything, one for its heartbeats. Heartbeats have a way of
     /// their own because there are thousands of them, and they are no place to die at.
     pub fn start_over(rig: &Rig, fuse: Arc<Fuse>, store: Arc<dyn Store>, beats: Arc<dyn Store>) -> Self {
+        Self::start_sweeping(rig, fuse, store, beats, SWEEP)
+    }
+
+    fn start_sweeping(
+        rig: &Rig,
+        fuse: Arc<Fuse>,
+        store: Arc<dyn Store>,
+        beats: Arc<dyn Store>,
+        sweep: Duration,
+    ) -> Self {
         let id = rig.worker_id();
         let clock = Arc::clone(&rig.clock);
         let journal = Journal::new(store, Arc::clone(&clock), id.clone(), rig.settings.clone());
@@ -103,7 +122,7 @@ impl Process {
             environment: "dev".to_owned(),
         };
         let (hub, lease) = (Hub::new(), Lease::counted_by(virtual_boottime_ms));
-        let worker = Worker::new(Arc::new(Drivers {
+        let drivers = Arc::new(Drivers {
             journal: journal.clone(),
             world: world.clone(),
             clock: Arc::clone(&clock),
@@ -112,7 +131,8 @@ impl Process {
             lease: Arc::clone(&lease),
             hold: Arc::new(Hold::none()),
             alerts,
-        }));
+        });
+        let worker = Worker::sweeping(drivers, sweep);
         let (stop_drivers, stop_lease) = (CancellationToken::new(), CancellationToken::new());
         let heartbeat = tokio::spawn(lease.keep(beats, id.clone(), stop_lease.clone()));
         let driving = tokio::spawn(Arc::clone(&worker).run(stop_drivers.clone()));

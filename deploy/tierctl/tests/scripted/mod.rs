@@ -1,6 +1,8 @@
 //! Services that answer by a script and note what they were asked. They keep no state and check nothing: what is
 //! tested is the client.
 
+mod webhook;
+
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use tiershift_common::caller::{self, Caller};
@@ -56,6 +58,7 @@ impl Services {
             .add(sub::graph_service_server::GraphServiceServer::new(script.clone()))
             .add(sub::subscription_service_server::SubscriptionServiceServer::new(script.clone()))
             .add(sub::access_service_server::AccessServiceServer::new(script.clone()))
+            .add(sub::webhook_service_server::WebhookServiceServer::new(script.clone()))
             .add(vol::migration_service_server::MigrationServiceServer::new(script))
             .bind()
             .await

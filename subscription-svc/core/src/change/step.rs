@@ -175,9 +175,7 @@ impl Change {
     fn cancel(&self) -> Outcome {
         match self.state {
             // Nothing was asked of anybody, so that nobody need agree.
-            State::Scheduled => {
-                Ok(Self { cancel_requested: true, ..*self }.end_unbegun(Reason::CanceledByRequest))
-            }
+            State::Scheduled => Ok(Self { cancel_requested: true, ..*self }.end_unbegun(Reason::CanceledByRequest)),
             State::Requested | State::Preparing | State::Charging | State::Gating | State::Moving => {
                 if self.detached || self.turning == Turning::Refused {
                     return Err(Refusal::TooLate);
@@ -254,7 +252,9 @@ impl Change {
             | State::Moving
             | State::Finalizing
             | State::Compensating => self.call_for_attention(Cause::Overdue, Reason::StepTimeout),
-            State::Scheduled | State::Succeeded | State::Failed | State::Canceled | State::NeedsAttention => self.same(),
+            State::Scheduled | State::Succeeded | State::Failed | State::Canceled | State::NeedsAttention => {
+                self.same()
+            }
         }
     }
 

@@ -173,7 +173,7 @@ impl Change {
             State::Compensating | State::Failed | State::Canceled => Ok(self.same()),
             State::Scheduled | State::Finalizing | State::Succeeded | State::NeedsAttention => {
                 Err(Refusal::Contradiction)
-            },
+            }
         }
     }
 

@@ -333,6 +333,10 @@ impl Inbox for Postgres {
         webhook::receive(&mut *self.connection().await?, events).await
     }
 
+    async fn head(&self) -> Result<u64, Fault> {
+        webhook::head(&mut *self.connection().await?).await
+    }
+
     async fn due(&self, now: UnixMs, limit: u32) -> Result<(Vec<WebhookEvent>, Option<UnixMs>), Fault> {
         webhook::due(&mut *self.connection().await?, now, limit).await
     }
@@ -343,5 +347,13 @@ impl Inbox for Postgres {
 
     async fn list(&self, state: WebhookState, before: Option<u64>, limit: u32) -> Result<Vec<WebhookEvent>, Fault> {
         webhook::list(&mut *self.connection().await?, state, before, limit).await
+    }
+
+    async fn replay(&self, ids: &[String], now: UnixMs, note: &str) -> Result<Vec<String>, Fault> {
+        webhook::replay(&mut *self.connection().await?, ids, now, note).await
+    }
+
+    async fn prune(&self, before: UnixMs, limit: u32) -> Result<u64, Fault> {
+        webhook::prune(&mut *self.connection().await?, before, limit).await
     }
 }

@@ -25,6 +25,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/postgres/0014_webhook_event.sql"),
     include_str!("../../../migrations/postgres/0015_scheduled_change.sql"),
     include_str!("../../../migrations/postgres/0016_credits.sql"),
+    include_str!("../../../migrations/postgres/0017_webhook_event_prune.sql"),
+    include_str!("../../../migrations/postgres/0018_webhook_event_subject.sql"),
 ];
 
 /// The lock's number: any that nothing else in the database uses.

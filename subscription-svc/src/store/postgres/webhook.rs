@@ -30,17 +30,29 @@ pub async fn receive(db: &mut PgConnection, events: &[WebhookEvent]) -> Result<u
 /// Notes what became of events.
 pub async fn mark(db: &mut PgConnection, mark: &WebhookMark) -> Result<(), Fault> {
     sqlx::query(
-        "UPDATE webhook_event SET state = $1, attempts = $2, not_before = $3, note = $4 WHERE event_id = ANY($5)",
+        "UPDATE webhook_event SET state = $1, attempts = $2, not_before = $3, note = $4
+         WHERE event_id IN (
+             SELECT unnest($5::text[]) UNION ALL
+             SELECT event_id FROM webhook_event WHERE state = 'pending' AND subject = $6 AND n <= $7)",
     )
     .bind(mark.state.as_str())
     .bind(i64::from(mark.attempts))
     .bind(instant(mark.not_before)?)
     .bind(&mark.note)
     .bind(&mark.ids)
+    .bind(mark.answered.as_ref().map(|(subject, _)| subject))
+    .bind(mark.answered.as_ref().map(|(_, n)| i64::try_from(*n).unwrap_or(i64::MAX)))
     .execute(db)
     .await
     .map_err(away)?;
     Ok(())
+}
+
+/// The highest number given out.
+pub async fn head(db: &mut PgConnection) -> Result<u64, Fault> {
+    let row = sqlx::query("SELECT coalesce(max(n), 0) FROM webhook_event").fetch_one(db).await;
+    let n: i64 = row.and_then(|row| row.try_get(0)).map_err(away)?;
+    Ok(u64::try_from(n).unwrap_or(0))
 }
 
 /// Pending events that are due, in the order of arrival; and when the first of the others will be.
@@ -53,6 +65,27 @@ pub async fn due(db: &mut PgConnection, now: UnixMs, limit: u32) -> Result<(Vec<
     let next = next.bind(instant(now)?).fetch_one(db).await.map_err(away)?;
     let next: Option<OffsetDateTime> = next.try_get(0).map_err(away)?;
     Ok((all(&rows, decode::webhook)?, next.map(unix_ms)))
+}
+
+/// Makes those of these that are dead pending again; says which were.
+pub async fn replay(db: &mut PgConnection, ids: &[String], now: UnixMs, note: &str) -> Result<Vec<String>, Fault> {
+    let rows = sqlx::query(
+        "UPDATE webhook_event SET state = 'pending', attempts = 0, not_before = $1, note = $2
+         WHERE event_id = ANY($3) AND state = 'dead' RETURNING event_id",
+    );
+    let rows = rows.bind(instant(now)?).bind(note).bind(ids).fetch_all(db).await.map_err(away)?;
+    rows.iter().map(|row| row.try_get(0).map_err(away)).collect()
+}
+
+/// Forgets old events that were applied or ignored, so many at most; says how many.
+pub async fn prune(db: &mut PgConnection, before: UnixMs, limit: u32) -> Result<u64, Fault> {
+    let delete = sqlx::query(
+        "DELETE FROM webhook_event WHERE event_id IN (
+             SELECT event_id FROM webhook_event WHERE state IN ('applied', 'ignored') AND received < $1
+             ORDER BY received LIMIT $2)",
+    );
+    let delete = delete.bind(instant(before)?).bind(i64::from(limit));
+    Ok(delete.execute(db).await.map_err(away)?.rows_affected())
 }
 
 /// Events in a state, newest first, below a number.

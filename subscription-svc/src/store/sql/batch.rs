@@ -231,8 +231,17 @@ impl Batch {
     }
 }
 
-/// What became of events: state, attempts, instant, note, ids as a list.
+/// What became of events: state, attempts, instant, note, ids as a list, the subject and the number up to which its events are
+/// answered; none has the number 0.
 pub fn marked(mark: &WebhookMark) -> Result<Vec<Value>, Fault> {
-    let attempts = Value::Number(i64::from(mark.attempts));
-    Ok(vec![text(mark.state.as_str()), attempts, at(mark.not_before), text(mark.note.as_str()), json(&mark.ids)?])
+    let (subject, n) = mark.answered.as_ref().map_or(("", 0), |(subject, n)| (subject.as_str(), *n));
+    Ok(vec![
+        text(mark.state.as_str()),
+        Value::Number(i64::from(mark.attempts)),
+        at(mark.not_before),
+        text(mark.note.as_str()),
+        json(&mark.ids)?,
+        text(subject),
+        Value::Number(i64::try_from(n).unwrap_or(i64::MAX)),
+    ])
 }

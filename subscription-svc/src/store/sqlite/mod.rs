@@ -256,6 +256,10 @@ impl Inbox for Sqlite {
         webhook::receive(&mut *self.writer.acquire().await.map_err(away)?, events).await
     }
 
+    async fn head(&self) -> Result<u64, Fault> {
+        webhook::head(&mut *self.reader().await?).await
+    }
+
     async fn due(&self, now: UnixMs, limit: u32) -> Result<(Vec<WebhookEvent>, Option<UnixMs>), Fault> {
         webhook::due(&mut *self.reader().await?, now, limit).await
     }
@@ -266,6 +270,14 @@ impl Inbox for Sqlite {
 
     async fn list(&self, state: WebhookState, before: Option<u64>, limit: u32) -> Result<Vec<WebhookEvent>, Fault> {
         webhook::list(&mut *self.reader().await?, state, before, limit).await
+    }
+
+    async fn replay(&self, ids: &[String], now: UnixMs, note: &str) -> Result<Vec<String>, Fault> {
+        webhook::replay(&mut *self.writer.acquire().await.map_err(away)?, ids, now, note).await
+    }
+
+    async fn prune(&self, before: UnixMs, limit: u32) -> Result<u64, Fault> {
+        webhook::prune(&mut *self.writer.acquire().await.map_err(away)?, before, limit).await
     }
 }
 

@@ -23,6 +23,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0013_webhook_event.sql"),
     include_str!("../../../migrations/sqlite/0014_scheduled_change.sql"),
     include_str!("../../../migrations/sqlite/0015_credits.sql"),
+    include_str!("../../../migrations/sqlite/0016_webhook_event_prune.sql"),
+    include_str!("../../../migrations/sqlite/0017_webhook_event_subject.sql"),
 ];
 
 /// Applies what is missing.

@@ -26,17 +26,28 @@ pub async fn receive(db: &mut Connection, events: &[WebhookEvent]) -> Result<u64
 pub async fn mark(db: &mut Connection, mark: &WebhookMark) -> Result<(), Fault> {
     sqlx::query(
         "UPDATE webhook_event SET state = ?, attempts = ?, not_before_ms = ?, note = ?
-         WHERE event_id IN (SELECT value FROM json_each(?))",
+         WHERE event_id IN (
+             SELECT value FROM json_each(?) UNION ALL
+             SELECT event_id FROM webhook_event WHERE state = 'pending' AND subject = ? AND n <= ?)",
     )
     .bind(mark.state.as_str())
     .bind(i64::from(mark.attempts))
     .bind(mark.not_before.0)
     .bind(&mark.note)
     .bind(json(&mark.ids)?)
+    .bind(mark.answered.as_ref().map(|(subject, _)| subject))
+    .bind(mark.answered.as_ref().map(|(_, n)| i64::try_from(*n).unwrap_or(i64::MAX)))
     .execute(db)
     .await
     .map_err(away)?;
     Ok(())
+}
+
+/// The highest number given out.
+pub async fn head(db: &mut Connection) -> Result<u64, Fault> {
+    let row = sqlx::query("SELECT coalesce(max(n), 0) FROM webhook_event").fetch_one(db).await;
+    let n: i64 = row.and_then(|row| row.try_get(0)).map_err(away)?;
+    Ok(u64::try_from(n).unwrap_or(0))
 }
 
 /// Pending events that are due, in the order of arrival; and when the first of the others will be.
@@ -49,6 +60,26 @@ pub async fn due(db: &mut Connection, now: UnixMs, limit: u32) -> Result<(Vec<We
         sqlx::query("SELECT min(not_before_ms) FROM webhook_event WHERE state = 'pending' AND not_before_ms > ?");
     let next: Option<i64> = next.bind(now.0).fetch_one(db).await.and_then(|row| row.try_get(0)).map_err(away)?;
     Ok((all(&rows, decode::webhook)?, next.map(UnixMs)))
+}
+
+/// Makes those of these that are dead pending again; says which were.
+pub async fn replay(db: &mut Connection, ids: &[String], now: UnixMs, note: &str) -> Result<Vec<String>, Fault> {
+    let rows = sqlx::query(
+        "UPDATE webhook_event SET state = 'pending', attempts = 0, not_before_ms = ?, note = ?
+         WHERE event_id IN (SELECT value FROM json_each(?)) AND state = 'dead' RETURNING event_id",
+    );
+    let rows = rows.bind(now.0).bind(note).bind(json(&ids)?).fetch_all(db).await.map_err(away)?;
+    rows.iter().map(|row| row.try_get(0).map_err(away)).collect()
+}
+
+/// Forgets old events that were applied or ignored, so many at most; says how many.
+pub async fn prune(db: &mut Connection, before: UnixMs, limit: u32) -> Result<u64, Fault> {
+    let delete = sqlx::query(
+        "DELETE FROM webhook_event WHERE event_id IN (
+             SELECT event_id FROM webhook_event WHERE state IN ('applied', 'ignored') AND received_ms < ?
+             ORDER BY received_ms LIMIT ?)",
+    );
+    Ok(delete.bind(before.0).bind(limit).execute(db).await.map_err(away)?.rows_affected())
 }
 
 /// Events in a state, newest first, below a number.

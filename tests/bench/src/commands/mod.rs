@@ -4,6 +4,7 @@ pub mod downtime;
 pub mod saga;
 pub mod store;
 pub mod takeover;
+pub mod webhooks;
 
 use crate::saga::tables::Fault;
 use serde_json::Value;

@@ -32,8 +32,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// The name of the process that dies.
 const LOST: &str = "w-1-00000000000000aa";
 
-/// Takes `count` migrations over; their numbers begin at `first`.
-pub async fn measure(tables: &Tables, life: &Life, count: usize, first: usize) -> Result<Value, Fault> {
+/// Takes `count` migrations over, on tables that hold nothing else.
+pub async fn measure(tables: &Tables, life: &Life, count: usize) -> Result<Value, Fault> {
     let settings_file = tempfile::NamedTempFile::new()?;
     std::fs::write(settings_file.path(), serde_json::to_string(&settings())?)?;
     let log = tempfile::NamedTempFile::new()?;
@@ -45,10 +45,14 @@ pub async fn measure(tables: &Tables, life: &Life, count: usize, first: usize) -
     let store = Arc::new(tables.store(&tables.names));
     let journal = Tables::journal(store.clone(), LOST)?;
     let beating = tokio::spawn(Lease::new().keep(store, WorkerId::parse(LOST)?, CancellationToken::new()));
-    park(tables, &journal, life, count, first).await?;
+    park(tables, &journal, life, count).await?;
     // The process has seen them all, alive: what it costs to know of them is paid.
     tokio::time::sleep(Duration::from_secs(3)).await;
     let before_kib = resident_kib(pid)?;
+    match loaded(log.path())? {
+        0 => {}
+        early => return Err(format!("{early} were taken over from a process that lives").into()),
+    }
     beating.abort();
     let died = Instant::now();
     let mut times = taken_over(log.path(), count, died).await?;
@@ -68,12 +72,12 @@ pub async fn measure(tables: &Tables, life: &Life, count: usize, first: usize) -
 }
 
 /// Writes journals that wait at their gates.
-async fn park(tables: &Tables, journal: &Journal, life: &Life, count: usize, first: usize) -> Result<(), Fault> {
+async fn park(tables: &Tables, journal: &Journal, life: &Life, count: usize) -> Result<(), Fault> {
     let mut lanes = JoinSet::new();
     for lane in 0..LANES {
         let (journal, life, store) = (journal.clone(), life.clone(), tables.store(&tables.names));
         lanes.spawn(async move {
-            for number in (lane..count).step_by(LANES).map(|n| first + n) {
+            for number in (lane..count).step_by(LANES).map(|n| n + 1) {
                 let own = life.of(number)?;
                 register(&store, &own).await?;
                 wait_at_the_gate(&journal, number, own).await?;
@@ -116,7 +120,7 @@ async fn wait_at_the_gate(journal: &Journal, number: usize, own: Life) -> Result
 async fn taken_over(log: &Path, count: usize, died: Instant) -> Result<Vec<Duration>, Fault> {
     let mut times = Vec::with_capacity(count);
     while times.len() < count {
-        let said = std::fs::read_to_string(log)?.matches("loaded and observed").count();
+        let said = loaded(log)?;
         times.resize(said.min(count).max(times.len()), died.elapsed());
         if died.elapsed() > BOUND {
             return Err(format!("{said} of {count} were taken over within {BOUND:?}").into());
@@ -124,6 +128,11 @@ async fn taken_over(log: &Path, count: usize, died: Instant) -> Result<Vec<Durat
         tokio::time::sleep(LOOK_EVERY).await;
     }
     Ok(times)
+}
+
+/// Migrations that the process has loaded and observed, by its log.
+fn loaded(log: &Path) -> Result<usize, Fault> {
+    Ok(std::fs::read_to_string(log)?.matches("loaded and observed").count())
 }
 
 /// Resident memory of a process, by the kernel.

@@ -6,6 +6,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, SqliteConnection};
 use std::sync::Arc;
 use subscription_svc::store::Store;
+use subscription_svc::store::inbox::Inbox;
 use subscription_svc::store::postgres::{Migrate, Postgres};
 use subscription_svc::store::sqlite::Sqlite;
 use tempfile::TempDir;
@@ -35,6 +36,8 @@ impl Kind {
 pub struct Database {
     /// Our store.
     pub store: Arc<dyn Store>,
+    /// The same, for the provider's events.
+    pub inbox: Arc<dyn Inbox>,
     bare: Bare,
 }
 
@@ -57,7 +60,9 @@ impl Database {
                 let store = Arc::new(Postgres::open(&url, Migrate::Apply).await?);
                 let mut connection = PgConnection::connect(&url).await?;
                 sqlx::raw_sql(BARE).execute(&mut connection).await?;
-                Ok(Self { store, bare: Bare::Postgres { connection: Mutex::new(connection), _server: server } })
+                let inbox = Arc::clone(&store) as Arc<dyn Inbox>;
+                let bare = Bare::Postgres { connection: Mutex::new(connection), _server: server };
+                Ok(Self { store, inbox, bare })
             }
             Kind::Sqlite => {
                 let folder = tempfile::tempdir()?;
@@ -69,7 +74,9 @@ impl Database {
                     .synchronous(SqliteSynchronous::Full);
                 let mut connection = options.connect().await?;
                 sqlx::raw_sql(BARE).execute(&mut connection).await?;
-                Ok(Self { store, bare: Bare::Sqlite { connection: Mutex::new(connection), _folder: folder } })
+                let inbox = Arc::clone(&store) as Arc<dyn Inbox>;
+                let bare = Bare::Sqlite { connection: Mutex::new(connection), _folder: folder };
+                Ok(Self { store, inbox, bare })
             }
         }
     }
@@ -100,7 +107,8 @@ impl Database {
                          now(), now(), NULL FROM {numbers};
                      INSERT INTO subscription SELECT 'sub_' || lpad(n::text, 26, '0'), 'org_' || (n % {orgs}), {graph},
                          'ladybug-standard', 'active', true, 100, 'USD', 1, 'monthly', now(), now() + interval '1 month',
-                         NULL, NULL, 'manual', '', NULL, now(), now(), now(), '[]', now() + interval '1 month'
+                         NULL, NULL, 'manual', '', NULL, now(), now(), now(), '[]', now() + interval '1 month', NULL,
+                         '{{\"start\": 0, \"end\": 0, \"granted\": 1, \"used\": 0}}'
                          FROM {numbers};
                      VACUUM ANALYZE"
                 );
@@ -119,7 +127,7 @@ impl Database {
                          NULL, 1, 1, NULL FROM numbers;
                      {numbers} INSERT INTO subscription SELECT printf('sub_%026d', n), 'org_' || (n % {orgs}), {graph},
                          'ladybug-standard', 'active', 1, 100, 'USD', 1, 'monthly', 1, 2, NULL, NULL, 'manual', '', NULL,
-                         1, 1, 1, '[]', 2 FROM numbers;
+                         1, 1, 1, '[]', 2, NULL, '{{\"start\":0,\"end\":0,\"granted\":1,\"used\":0}}' FROM numbers;
                      ANALYZE"
                 );
                 let fill = sqlx::AssertSqlSafe(fill);

@@ -2,13 +2,12 @@
 //! has a plan for everything (`volume`). The changes are accepted by the service's own use case.
 
 mod database;
-mod volume;
+pub mod volume;
 
-pub use database::Kind;
+pub use database::{Database, Kind};
 
 use crate::figures::{percentile_ms, ratio};
 use crate::saga::tables::Fault;
-use database::Database;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -53,7 +52,8 @@ pub async fn measure(kind: Kind, changes: u64, subscriptions: u64) -> Result<Val
     Ok(found)
 }
 
-fn told(fault: &tiershift_common::status::Fault) -> Fault {
+/// A fault of a use case.
+pub fn told(fault: &tiershift_common::status::Fault) -> Fault {
     Fault::from(format!("{:?}", fault.error()))
 }
 
@@ -65,7 +65,7 @@ async fn accept(database: &Database, changes: u64) -> Result<Value, Fault> {
     service.committer.reload().await?;
     let (mut accepts, mut commits) = (Vec::new(), Vec::new());
     for n in 1..=WARM + changes {
-        subscribe(&service, n).await?;
+        subscribe(&service, n, "").await?;
         let owner = Caller::parse_dev(&format!("alice;{ORG}=owner"))?;
         let request = ChangeTier {
             request: RequestId::parse(format!("c-{n}"))?,
@@ -96,11 +96,13 @@ async fn accept(database: &Database, changes: u64) -> Result<Value, Fault> {
     }))
 }
 
-fn graph(n: u64) -> Result<GraphId, Fault> {
+/// The n-th graph.
+pub fn graph(n: u64) -> Result<GraphId, Fault> {
     Ok(GraphId::parse(format!("kg{:016x}", 0xbe_0000_0000_u64 + n))?)
 }
 
-async fn subscribe(service: &Service, n: u64) -> Result<(), Fault> {
+/// Registers the n-th graph with an active subscription, which the provider knows by a name if it is not empty.
+pub async fn subscribe(service: &Service, n: u64, named: &str) -> Result<(), Fault> {
     let operator = Caller::parse_dev("root;operator")?;
     let (org, tier) = (OrgId::parse(ORG)?, TierName::parse("ladybug-standard")?);
     let registration = RegisterGraph {
@@ -119,7 +121,7 @@ async fn subscribe(service: &Service, n: u64) -> Result<(), Fault> {
         period_start: None,
         period_end: None,
         ends_at: None,
-        provider_subscription_id: String::new(),
+        provider_subscription_id: named.to_owned(),
     };
     let subscription = CreateSubscription {
         request: RequestId::parse(format!("s-{n}"))?,
