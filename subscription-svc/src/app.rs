@@ -8,6 +8,7 @@ use crate::payments::book::{self, Book};
 use crate::payments::manual::Manual;
 use crate::payments::sim::Sim;
 use crate::payments::stripe::Stripe;
+use crate::refresh;
 use crate::saga;
 use crate::service::Service;
 use crate::store::inbox::Inbox;
@@ -93,6 +94,10 @@ impl App {
         service.catalogue = config.catalogue;
         service.flags = config.flags;
         service.hold_at(config.hold);
+        if tenure.is_some() {
+            // Over PostgreSQL what is committed is not always this process's, and its database may be another one tomorrow.
+            service.replica.share();
+        }
         service.inbox = Some(Arc::clone(&inbox));
         let service = Arc::new(service);
         service.committer.reload().await?;
@@ -130,6 +135,12 @@ impl App {
         let (saga_stop, server_stop) = (CancellationToken::new(), CancellationToken::new());
         let webhooks_stop = CancellationToken::new();
         let webhooks = tokio::spawn(receive(webhooks, Arc::clone(&service), webhooks_stop.clone()));
+        let refresh_stop = CancellationToken::new();
+        let _ends_with_this = refresh_stop.clone().drop_guard();
+        if tenure.is_some() {
+            let name = format!("process {}", std::process::id());
+            tokio::spawn(refresh::run(Arc::clone(&service), name, refresh_stop));
+        }
         let saga = tokio::spawn(saga::run(service, saga_stop.clone()));
         let health = server.health();
         let mut serving = tokio::spawn(server.run(server_stop.clone()));

@@ -25,6 +25,8 @@ pub struct Committer {
     pub owed: Notify,
     /// Wakes the worker that keeps the time of subscriptions.
     pub lives: Notify,
+    /// Wakes the refresh of the access records: others have committed what a commit of this process came after.
+    pub refresh: Notify,
 }
 
 impl Committer {
@@ -38,6 +40,7 @@ impl Committer {
             hold: Hold::never(),
             owed: Notify::new(),
             lives: Notify::new(),
+            refresh: Notify::new(),
         }
     }
 
@@ -94,8 +97,10 @@ impl Committer {
                     *order += 1;
                     self.hold.committed(*order).await;
                 }
-                if let Some((revision, changed)) = committed.access {
-                    self.replica.apply(revision, changed);
+                if let Some((revision, changed)) = committed.access
+                    && !self.replica.apply(revision, changed)
+                {
+                    self.refresh.notify_one();
                 }
                 self.hub.publish(committed.published);
                 if committed.owes {
@@ -121,6 +126,7 @@ impl Committer {
                 // It may be committed, and then it owes what nobody else will ever tell of.
                 self.owed.notify_one();
                 self.lives.notify_one();
+                self.refresh.notify_one();
                 return Err(fault);
             }
             Err(fault) => return Err(fault),

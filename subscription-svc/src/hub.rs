@@ -43,6 +43,11 @@ impl Hub {
         let Some(last) = events.last().map(|p| p.feed) else { return };
         {
             let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
+            let follows = |event: &Published| recent.events.back().is_none_or(|last| last.feed + 1 == event.feed);
+            if events.first().is_some_and(|first| !follows(first)) {
+                // Another process published what lies between.
+                *recent = Recent::default();
+            }
             for event in events {
                 if recent.complete_after.is_none() {
                     recent.complete_after = Some(event.feed.saturating_sub(1));
@@ -53,7 +58,8 @@ impl Hub {
                 }
             }
         }
-        self.head.send_replace(last);
+        // Another process may have been further already.
+        self.head.send_modify(|head| *head = last.max(*head));
     }
 
     /// Wakes at each publication; its value is the highest feed number, 0 before the first.
@@ -69,6 +75,14 @@ impl Hub {
         }
         let first = recent.events.partition_point(|p| p.feed <= after);
         Some(recent.events.range(first..).cloned().collect())
+    }
+
+    /// Something up to this feed number was published by another process: the next watchers read the store.
+    pub fn elsewhere(&self, feed: u64) {
+        if *self.head.borrow() < feed {
+            *self.recent.write().unwrap_or_else(PoisonError::into_inner) = Recent::default();
+            self.head.send_replace(feed);
+        }
     }
 
     /// Forgets what it has: the next watchers read the store. After a transaction whose outcome is not known, an
@@ -120,6 +134,15 @@ mod tests {
         assert_eq!(feeds(&hub, 11), Some(vec![]));
         hub.forget();
         assert_eq!(feeds(&hub, 11), None);
+        hub.publish(vec![published(12)]);
+        hub.publish(vec![published(14)]);
+        assert_eq!((feeds(&hub, 12), feeds(&hub, 13)), (None, Some(vec![14])), "13 is another process's");
+        hub.elsewhere(14);
+        assert_eq!(feeds(&hub, 13), Some(vec![14]), "nothing new");
+        hub.elsewhere(17);
+        assert_eq!((feeds(&hub, 14), *hub.subscribe().borrow()), (None, 17));
+        hub.publish(vec![published(16)]);
+        assert_eq!((feeds(&hub, 15), *hub.subscribe().borrow()), (Some(vec![16]), 17), "17 is still to be read");
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub mod lifecycle;
 pub mod migrations;
 mod pace;
 pub mod payments;
+pub mod refresh;
 pub mod saga;
 pub mod service;
 pub mod store;

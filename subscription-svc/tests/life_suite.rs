@@ -303,9 +303,13 @@ async fn answered(both: Both) {
     assert_eq!(states(pending).await, ["evt_late", "evt_other"], "what came later, or is about another, waits");
     assert_eq!(states(WebhookState::Dead).await, ["evt_dead"], "an operator's to replay");
     let head = both.inbox.head().await.expect("read");
-    let ignored = WebhookMark { ids: vec![], answered: Some(("sub_a".to_owned(), head)), state: WebhookState::Ignored, ..mark };
+    let ignored =
+        WebhookMark { ids: vec![], answered: Some(("sub_a".to_owned(), head)), state: WebhookState::Ignored, ..mark };
     both.inbox.mark(&ignored).await.expect("marked");
-    assert_eq!((states(WebhookState::Ignored).await, states(pending).await), (vec!["evt_late".to_owned()], vec!["evt_other".to_owned()]));
+    assert_eq!(
+        (states(WebhookState::Ignored).await, states(pending).await),
+        (vec!["evt_late".to_owned()], vec!["evt_other".to_owned()])
+    );
 }
 
 async fn burst(both: Both) {

@@ -34,17 +34,18 @@ pub async fn run(service: Arc<Service>, stop: CancellationToken) {
     }
 }
 
-/// One comparison.
-async fn once(service: &Service) -> Result<(), Fault> {
+/// One comparison. False: volume-svc did not answer to everything, and a gate that must be closed may be open still.
+pub async fn once(service: &Service) -> Result<bool, Fault> {
     let live = match service.migrations.live().await {
         Ok(live) => live,
         Err(error) => {
             tracing::info!(reason = error.reason.as_str(), "no comparison: volume-svc does not answer");
-            return Ok(());
+            return Ok(false);
         }
     };
+    let mut whole = true;
     for view in live.iter().filter(|v| v.status != Status::Tombstone) {
-        one(service, view).await?;
+        whole &= one(service, view).await?;
     }
     for change in service.store.open_changes().await? {
         let known = live.iter().any(|v| v.id == change.id);
@@ -52,7 +53,7 @@ async fn once(service: &Service) -> Result<(), Fault> {
             missing(service, &change.id).await?;
         }
     }
-    Ok(())
+    Ok(whole)
 }
 
 /// A migration that is known to be gone.
@@ -72,15 +73,16 @@ async fn missing(service: &Service, id: &ChangeId) -> Result<(), Fault> {
     }
 }
 
-async fn one(service: &Service, view: &View) -> Result<(), Fault> {
+/// Whether it was compared: not if volume-svc did not say how far it is, or the change was written meanwhile.
+async fn one(service: &Service, view: &View) -> Result<bool, Fault> {
     let loaded = service.store.read(&Key::change(view.id.clone())).await?;
-    let Some(change) = loaded.change else { return orphan(service, view).await };
+    let Some(change) = loaded.change else { return orphan(service, view).await.map(|()| true) };
     if change.machine.gate != Gate::Open || !view.past_gate() {
-        return Ok(());
+        return Ok(true);
     }
-    let Some(seen) = head(service, &view.id).await else { return Ok(()) };
+    let Some(seen) = head(service, &view.id).await else { return Ok(false) };
     if !seen.past_gate() {
-        return Ok(());
+        return Ok(true);
     }
     close(service, &view.id, change.updated).await
 }
@@ -91,7 +93,7 @@ async fn head(service: &Service, id: &ChangeId) -> Option<View> {
 }
 
 /// Closes the gate, if the row is what it was before the journal was read.
-async fn close(service: &Service, id: &ChangeId, unchanged_since: UnixMs) -> Result<(), Fault> {
+async fn close(service: &Service, id: &ChangeId, unchanged_since: UnixMs) -> Result<bool, Fault> {
     let contradicted = Event::Contradicted { reason: Reason::WrongState, past_gate: true };
     let closed = service.turn(id, |turn, loaded| {
         let known = loaded.change.as_ref().is_some_and(|c| c.updated == unchanged_since);
@@ -103,9 +105,9 @@ async fn close(service: &Service, id: &ChangeId, unchanged_since: UnixMs) -> Res
     match closed.await {
         Ok(_) => {
             tracing::error!(change = %id, "a migration past its gate had an open gate here; it is closed now");
-            Ok(())
+            Ok(true)
         }
-        Err(Fault::Refused(_)) => Ok(()),
+        Err(Fault::Refused(_)) => Ok(false),
         Err(fault) => Err(fault),
     }
 }

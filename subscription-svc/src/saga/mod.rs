@@ -6,7 +6,7 @@
 //! as it is now, whether it still wants the effect.
 
 mod charge;
-mod compare;
+pub mod compare;
 mod deliver;
 mod follower;
 pub mod gate;

@@ -12,7 +12,7 @@ use super::rows::{
 };
 use super::{
     Act, AuditFilter, ChangeFilter, Committed, Constraint, Due, FIRST_LEASES, Fault, Feed, Key, Loaded, Published,
-    Store, Subject, SubscriptionFilter, Write,
+    Refreshed, Store, Subject, SubscriptionFilter, Write,
 };
 use async_trait::async_trait;
 use std::collections::BTreeMap;
@@ -46,6 +46,8 @@ struct State {
     audit: Vec<AuditEvent>,
     access: BTreeMap<GraphId, Access>,
     revision: Revision,
+    /// The nonce of each version.
+    history: BTreeMap<u64, i64>,
     requests: BTreeMap<RequestKey, Request>,
     webhooks: BTreeMap<String, WebhookEvent>,
     last_webhook: u64,
@@ -80,6 +82,7 @@ impl Memory {
             audit: Vec::new(),
             access: BTreeMap::new(),
             revision: Revision { version: 0, nonce: 0 },
+            history: BTreeMap::new(),
             requests: BTreeMap::new(),
             webhooks: BTreeMap::new(),
             last_webhook: 0,
@@ -281,6 +284,7 @@ impl State {
         let mut stored = Vec::new();
         for (mut access, nonce) in records {
             self.revision = Revision { version: self.revision.version + 1, nonce };
+            self.history.insert(self.revision.version, nonce);
             access.record.revision = self.revision.version;
             self.access.insert(access.graph.clone(), access.clone());
             stored.push(access);
@@ -448,6 +452,21 @@ impl Store for Memory {
     async fn access(&self) -> Result<(Revision, Leases, Vec<Access>), Fault> {
         let state = self.lock();
         Ok((state.revision, state.leases, state.access.values().cloned().collect()))
+    }
+
+    async fn refresh(&self, _: &str, from: Revision) -> Result<Refreshed, Fault> {
+        let state = self.lock();
+        let changed: Vec<Access> =
+            state.access.values().filter(|access| access.record.revision > from.version).cloned().collect();
+        let newest = changed.iter().map(|access| access.record.revision).max();
+        let nonce = |version| state.history.get(&version).copied().unwrap_or(0);
+        Ok(Refreshed {
+            proved: from.version == 0 || state.history.get(&from.version) == Some(&from.nonce),
+            revision: newest.map_or(from, |version| Revision { version, nonce: nonce(version) }),
+            leases: state.leases,
+            changed,
+            feed: state.feed,
+        })
     }
 
     async fn audit(&self, change: &ChangeId) -> Result<Vec<AuditEvent>, Fault> {

@@ -143,6 +143,22 @@ pub struct Loaded {
     pub epoch: i64,
 }
 
+/// What a refresh found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refreshed {
+    /// Whether the revision that was begun from exists in this history. If not, the database went back in time, and nothing
+    /// else here means anything: everything is to be loaded anew (H1).
+    pub proved: bool,
+    /// The highest revision among `changed`, never the counter (H4); where it was begun from, if nothing has changed.
+    pub revision: Revision,
+    /// The leases now.
+    pub leases: Leases,
+    /// Records that are newer than where it was begun from.
+    pub changed: Vec<Access>,
+    /// The highest feed number given out.
+    pub feed: u64,
+}
+
 /// One thing to write.
 #[derive(Clone, Debug)]
 pub enum Write {
@@ -328,6 +344,11 @@ pub trait Store: Send + Sync {
 
     /// All access records with the revision they are at, in one consistent read.
     async fn access(&self) -> Result<(Revision, Leases, Vec<Access>), Fault>;
+
+    /// What has changed in the access records since a revision, by one transaction that writes too, for the replica with this
+    /// name: whoever cannot write, a standby or a primary that was cut off, cannot answer (H2). It never gives less than what
+    /// was committed before it began (H4).
+    async fn refresh(&self, replica: &str, from: Revision) -> Result<Refreshed, Fault>;
 
     /// The audit of a change, oldest first.
     async fn audit(&self, change: &ChangeId) -> Result<Vec<AuditEvent>, Fault>;

@@ -8,7 +8,8 @@ use std::time::Duration;
 use subscription_svc::store::memory::Memory;
 use subscription_svc::store::rows::{Access, AuditEvent, Leases, Revision, Subgraph, Subscription, TierChange};
 use subscription_svc::store::{
-    Act, AuditFilter, ChangeFilter, Committed, Due, Fault, Feed, Key, Loaded, Published, Store, SubscriptionFilter,
+    Act, AuditFilter, ChangeFilter, Committed, Due, Fault, Feed, Key, Loaded, Published, Refreshed, Store,
+    SubscriptionFilter,
 };
 use tiershift_core::UnixMs;
 use tiershift_core::ids::{AnyGraphId, AuditId, ChangeId, GraphId, OrgId, SubscriptionId};
@@ -163,6 +164,10 @@ impl Store for Hazard {
 
     async fn access(&self) -> Result<(Revision, Leases, Vec<Access>), Fault> {
         self.inner.access().await
+    }
+
+    async fn refresh(&self, replica: &str, from: Revision) -> Result<Refreshed, Fault> {
+        self.inner.refresh(replica, from).await
     }
 
     async fn audit(&self, change: &ChangeId) -> Result<Vec<AuditEvent>, Fault> {

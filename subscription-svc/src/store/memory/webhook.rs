@@ -69,8 +69,7 @@ impl Inbox for Memory {
         let dead = |id: &&String| state.webhooks.get(*id).is_some_and(|event| event.state == WebhookState::Dead);
         let ids: Vec<String> = ids.iter().filter(dead).cloned().collect();
         let (pending, note) = (WebhookState::Pending, note.to_owned());
-        let mark =
-            WebhookMark { ids: ids.clone(), answered: None, state: pending, attempts: 0, not_before: now, note };
+        let mark = WebhookMark { ids: ids.clone(), answered: None, state: pending, attempts: 0, not_before: now, note };
         state.mark(&mark);
         Ok(ids)
     }

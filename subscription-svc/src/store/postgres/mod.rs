@@ -10,6 +10,7 @@
 //! `schema` keeps the tables, `tenure` sees to it that one process serves a database.
 
 mod read;
+mod refresh;
 mod schema;
 mod session;
 mod sqlstate;
@@ -24,7 +25,7 @@ use super::sql::batch::Batch;
 use super::sql::held::Held;
 use super::sql::picture;
 use super::{
-    Act, AuditFilter, Cause, ChangeFilter, Committed, Due, Fault, Feed, Key, Loaded, Published, Store,
+    Act, AuditFilter, Cause, ChangeFilter, Committed, Due, Fault, Feed, Key, Loaded, Published, Refreshed, Store,
     SubscriptionFilter,
 };
 use async_trait::async_trait;
@@ -37,6 +38,7 @@ use std::str::FromStr as _;
 use std::time::Duration;
 use tiershift_core::UnixMs;
 use tiershift_core::ids::{AnyGraphId, AuditId, ChangeId, GraphId, OrgId, SubscriptionId};
+use tokio::sync::Mutex;
 
 /// Connections of transactions and of looks at one graph. One writes at a time (`commit.rs`).
 const WORKING: u32 = 8;
@@ -53,6 +55,10 @@ const FRESH: Duration = Duration::from_secs(1);
 /// From BEGIN to the answer of COMMIT. Longer than any lock is waited for; a synchronous standby that is lost is noticed
 /// by this.
 const TRANSACTION: Duration = Duration::from_secs(10);
+
+/// From BEGIN of a refresh to the answer of its COMMIT, with a new connection if there is none. A lease of a record in a change
+/// is two seconds.
+const REFRESH: Duration = Duration::from_secs(1);
 
 /// What every session runs with. H38: a lock is waited for one second, and a process that hangs in a transaction loses
 /// it; H9: `synchronous_commit` is at least `on`, whatever the role says.
@@ -101,6 +107,9 @@ pub struct Postgres {
     working: PgPool,
     /// Its sessions plan each list by what it is filtered by.
     listing: PgPool,
+    /// Refreshes have one of their own; none after one that failed.
+    refreshing: Mutex<Option<PgConnection>>,
+    options: PgConnectOptions,
 }
 
 /// Checks an address, and says where it leads without its secrets.
@@ -147,14 +156,21 @@ impl Postgres {
         schema::bring(&listing, migrate).await?;
         // Statements can be prepared now that their tables are there.
         let first = format!("{SESSION}{}", *session::PREPARE);
-        let working = pool(WORKING, first).connect_with(options).await.map_err(OpenFault::Connect)?;
-        Ok(Self { working, listing })
+        let working = pool(WORKING, first).connect_with(options.clone()).await.map_err(OpenFault::Connect)?;
+        Ok(Self { working, listing, refreshing: Mutex::new(None), options })
     }
 
     /// What a setting is in the sessions of transactions.
     pub async fn setting(&self, name: &str) -> Result<String, Fault> {
         let row = sqlx::query("SELECT current_setting($1)").bind(name).fetch_one(&self.working).await;
         row.and_then(|row| row.try_get(0)).map_err(away)
+    }
+
+    /// A connection of nobody else.
+    async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
+        let mut connection = self.options.connect().await?;
+        sqlx::raw_sql(SESSION).execute(&mut connection).await?;
+        Ok(connection)
     }
 
     async fn connection(&self) -> Result<PoolConnection<sqlx::Postgres>, Fault> {
@@ -295,6 +311,22 @@ impl Store for Postgres {
         let all = read::access(&mut transaction).await?;
         transaction.rollback().await.map_err(away)?;
         Ok(all)
+    }
+
+    async fn refresh(&self, replica: &str, from: Revision) -> Result<Refreshed, Fault> {
+        // A connection of its own: it never waits behind work. One that did not answer in time is closed with whatever is on it.
+        let mut kept = self.refreshing.lock().await;
+        let mut connection = kept.take();
+        let answered = tokio::time::timeout(REFRESH, async {
+            let db = match &mut connection {
+                Some(open) => open,
+                None => connection.insert(self.connect().await.map_err(away)?),
+            };
+            refresh::once(db, replica, from).await
+        });
+        let found = answered.await.map_err(|_| Fault::Away(Cause::from("a refresh had no answer in time")))??;
+        *kept = connection;
+        Ok(found)
     }
 
     async fn audit(&self, change: &ChangeId) -> Result<Vec<AuditEvent>, Fault> {

@@ -17,8 +17,11 @@ const LOCK: i64 = 0x7469_6572_7368_6967;
 /// How long one that ends is waited for: its shutdown may take this long.
 pub const PREDECESSOR: Duration = Duration::from_secs(20);
 
-/// Between two looks at the lock, and between two beats.
+/// Between two beats.
 const EVERY: Duration = Duration::from_secs(1);
+
+/// Between two looks at a lock that is taken: the server needs a moment to see that a killed process is gone.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A beat is an update of one row and its COMMIT. One that takes longer means that the database is lost, or that so much
 /// waits that a restart does no harm.
@@ -43,7 +46,7 @@ impl Tenure {
             if Instant::now() >= until {
                 return Err(OpenFault::Taken(holder(&mut connection).await.map_err(OpenFault::Connect)?));
             }
-            tokio::time::sleep(EVERY).await;
+            tokio::time::sleep(LOOK_EVERY).await;
         }
         let named = sqlx::query("UPDATE service SET process = $1, beat = beat + 1").bind(process);
         named.execute(&mut connection).await.map_err(OpenFault::Connect)?;

@@ -12,6 +12,7 @@ pub mod encode;
 pub mod held;
 pub mod lists;
 pub mod picture;
+pub mod refresh;
 
 use encode::{Column, Role, Table};
 

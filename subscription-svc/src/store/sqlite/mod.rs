@@ -15,8 +15,8 @@ use super::inbox::{Inbox, WebhookEvent, WebhookMark, WebhookState};
 use super::rows::{Access, AuditEvent, Leases, Revision, Subgraph, Subscription, TierChange};
 use super::sql::held::Held;
 use super::{
-    Act, AuditFilter, Cause, ChangeFilter, Committed, Constraint, Due, Fault, Feed, Key, Loaded, Published, Store,
-    SubscriptionFilter,
+    Act, AuditFilter, Cause, ChangeFilter, Committed, Constraint, Due, Fault, Feed, Key, Loaded, Published, Refreshed,
+    Store, SubscriptionFilter,
 };
 use async_trait::async_trait;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -217,6 +217,13 @@ impl Store for Sqlite {
         let all = read::access(&mut transaction).await?;
         transaction.rollback().await.map_err(away)?;
         Ok(all)
+    }
+
+    async fn refresh(&self, replica: &str, from: Revision) -> Result<Refreshed, Fault> {
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(away)?;
+        let found = read::refresh(&mut transaction, replica, from).await?;
+        transaction.commit().await.map_err(away)?;
+        Ok(found)
     }
 
     async fn audit(&self, change: &ChangeId) -> Result<Vec<AuditEvent>, Fault> {

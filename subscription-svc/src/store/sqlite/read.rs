@@ -4,8 +4,8 @@
 use super::{Connection, away};
 use crate::store::rows::{Access, AuditEvent, Leases, Revision, Subgraph, Subscription, TierChange};
 use crate::store::sql::decode::{self, Columns, all, id};
-use crate::store::sql::lists;
-use crate::store::{AuditFilter, ChangeFilter, Due, Fault, Feed, Published, SubscriptionFilter};
+use crate::store::sql::{lists, refresh as refreshing};
+use crate::store::{AuditFilter, ChangeFilter, Due, Fault, Feed, Published, Refreshed, SubscriptionFilter};
 use serde::de::DeserializeOwned;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
@@ -133,6 +133,15 @@ pub async fn access(db: &mut Connection) -> Result<(Revision, Leases, Vec<Access
     let (revision, leases) = decode::leases(&counter)?;
     let rows = sqlx::query("SELECT * FROM access_record ORDER BY graph_id");
     Ok((revision, leases, all(&rows.fetch_all(&mut *db).await.map_err(away)?, decode::access)?))
+}
+
+/// What is newer than a revision, and the replica's beat.
+pub async fn refresh(db: &mut Connection, replica: &str, from: Revision) -> Result<Refreshed, Fault> {
+    let version = i64::try_from(from.version).unwrap_or(i64::MAX);
+    let rows =
+        sqlx::query(refreshing::QUESTION).bind(version).bind(from.nonce).fetch_all(&mut *db).await.map_err(away)?;
+    sqlx::query(refreshing::BEAT).bind(replica).execute(db).await.map_err(away)?;
+    refreshing::refreshed(&rows, from)
 }
 
 /// The audit of a change, oldest first.

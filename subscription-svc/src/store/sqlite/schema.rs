@@ -25,6 +25,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0015_credits.sql"),
     include_str!("../../../migrations/sqlite/0016_webhook_event_prune.sql"),
     include_str!("../../../migrations/sqlite/0017_webhook_event_subject.sql"),
+    include_str!("../../../migrations/sqlite/0018_access_replica.sql"),
 ];
 
 /// Applies what is missing.
