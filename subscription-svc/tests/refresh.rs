@@ -12,9 +12,11 @@ use subscription_core::access::{Gate, Mode, Pace};
 use subscription_core::change::State;
 use subscription_svc::access::Replica;
 use subscription_svc::refresh;
+use subscription_svc::store::memory::Memory;
 use subscription_svc::store::postgres::{Migrate, Postgres};
 use subscription_svc::store::rows::{Access, Revision};
-use subscription_svc::store::{Fault, Key, Store, Write};
+use subscription_svc::store::sqlite::Sqlite;
+use subscription_svc::store::{FIRST_LEASES, Fault, Key, Store, Write};
 use support::rows::*;
 use support::volume::Script;
 use support::world::World;
@@ -50,6 +52,35 @@ async fn planted(store: &dyn Store, count: u64) {
         write(store, n, vec![Write::Graph(graph(n))]).await.expect("written");
         turn(store, n, Gate::Open, 100).await;
     }
+}
+
+async fn gives_what_is_newer(store: &dyn Store) {
+    let nothing = store.refresh("a", Revision { version: 0, nonce: 7 }).await.expect("refreshed");
+    assert_eq!((nothing.proved, nothing.changed.len(), nothing.revision.version), (true, 0, 0), "nothing to prove");
+    planted(store, 3).await;
+    let all = store.refresh("a", nothing.revision).await.expect("refreshed");
+    assert_eq!((all.proved, all.changed.len(), all.revision), (true, 3, Revision { version: 3, nonce: 100 }));
+    assert_eq!(all.leases, FIRST_LEASES);
+    turn(store, 2, closed(), 200).await;
+    let newer = store.refresh("a", all.revision).await.expect("refreshed");
+    let gates: Vec<_> = newer.changed.iter().map(|access| (access.graph.clone(), access.record.gate.clone())).collect();
+    assert_eq!((gates, newer.revision), (vec![(graph(2).id, closed())], Revision { version: 4, nonce: 200 }));
+    let same = store.refresh("b", newer.revision).await.expect("refreshed");
+    assert!(same.proved && same.changed.is_empty() && same.revision == newer.revision);
+    for (version, nonce) in [(4, 201), (3, 200), (5, 200)] {
+        let other = store.refresh("a", Revision { version, nonce }).await.expect("answered");
+        assert!(!other.proved, "{version} {nonce}");
+    }
+}
+
+#[tokio::test]
+async fn every_store_gives_what_is_newer_and_the_proof_of_where_it_was_asked_from() {
+    gives_what_is_newer(&Memory::default()).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    gives_what_is_newer(&Sqlite::open(&folder.path().join("s.db")).await.expect("opened")).await;
+    let server = Server::start(&[]).expect("a server");
+    let url = server.database().expect("a database");
+    gives_what_is_newer(&Postgres::open(&url, Migrate::Apply).await.expect("opened")).await;
 }
 
 /// H1: a gate that was committed by a standby without the latest changes is seen, though its number is not higher than what the
