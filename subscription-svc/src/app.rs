@@ -98,7 +98,8 @@ impl App {
             // Over PostgreSQL what is committed is not always this process's, and its database may be another one tomorrow.
             service.replica.share();
         }
-        service.inbox = Some(Arc::clone(&inbox));
+        // Who receives none applies none: a replay would be a promise that nobody keeps.
+        service.inbox = config.webhooks.as_ref().map(|_| Arc::clone(&inbox));
         let service = Arc::new(service);
         service.committer.reload().await?;
         let watches = CancellationToken::new();

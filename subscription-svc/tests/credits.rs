@@ -103,6 +103,11 @@ async fn they_are_used_once_by_request_and_never_beyond_what_is_left() {
     }
     let missing = spend(&world, SERVICE, "s5", &seed::graph(9), 1).await.expect_err("refused");
     assert_eq!(missing.error().reason, Reason::GraphNotFound);
+    let gone = world.graph(2).await;
+    let operator = seed::operator();
+    world.service.deregister_graph(&operator, seed::request("d"), &gone.clone().into(), "").await.expect("gone");
+    let missing = spend(&world, SERVICE, "s7", &gone, 1).await.expect_err("refused");
+    assert_eq!(missing.error().reason, Reason::GraphNotFound, "of a graph that is gone");
     let of = subscription(&world, &graph).await;
     world
         .service

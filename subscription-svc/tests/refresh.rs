@@ -163,7 +163,7 @@ async fn h2_an_isolated_primary_completes_no_refresh_though_it_can_be_read() {
     }
     let refused = tokio::time::timeout(BOUND, store.refresh("a", here)).await.expect("in time");
     assert!(matches!(refused, Err(Fault::Away(_))), "{refused:?}");
-    assert!(store.access().await.is_err() || store.feed_head().await.is_ok(), "it can be read");
+    store.feed_head().await.expect("it can be read");
     server.sql("postgres", "ALTER SYSTEM RESET synchronous_standby_names").expect("set");
     server.sql("postgres", "SELECT pg_reload_conf()").expect("set");
     let until = tokio::time::Instant::now() + BOUND;

@@ -38,6 +38,23 @@ pub async fn run(cli: Cli, output: &mut Output) -> Result<Exit, Fault> {
     }
 }
 
+/// Reads pages until there are no more or so many rows are there. `page` is given how many rows are wanted, and where.
+async fn paged<T, F>(limit: u32, mut page: impl FnMut(i32, String) -> F) -> Result<Vec<T>, Fault>
+where
+    F: Future<Output = Result<(Vec<T>, String), Fault>>,
+{
+    let (mut rows, mut token) = (Vec::new(), String::new());
+    loop {
+        let left = limit.saturating_sub(u32::try_from(rows.len()).unwrap_or(u32::MAX));
+        let (more, next) = page(i32::try_from(left).unwrap_or(PAGE).min(PAGE), token).await?;
+        rows.extend(more);
+        token = next;
+        if token.is_empty() || rows.len() >= limit as usize {
+            return Ok(rows);
+        }
+    }
+}
+
 /// The request id that was given, or a new one.
 fn request_id(given: Option<String>) -> String {
     given.unwrap_or_else(|| Ids::new(Arc::new(Scaled::wall())).request().to_string())

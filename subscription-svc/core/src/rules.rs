@@ -133,7 +133,7 @@ pub fn check(facts: &Facts<'_>) -> Report {
         Some(target) => check_target(facts, target, &mut report),
     }
     if let Some(busy) = facts.busy {
-        let fix = format!("wait for the change {} to end", busy.change);
+        let fix = format!("wait for the change {} to end, or cancel it", busy.change);
         report.fault(busy.reason, "", None, &fix);
     }
     check_preflight(facts, &mut report);
@@ -245,9 +245,13 @@ impl Report {
         let only_busy = self.violations.iter().all(|v| busy.is_some_and(|b| b.reason == v.reason));
         match (busy, self.violations.is_empty()) {
             (Some(busy), false) if only_busy => Some(
-                Error::new(Kind::Aborted, busy.reason, "another change of this graph is in the way; try again later")
-                    .with("change_id", busy.change.as_str())
-                    .retry_after_ms(busy.retry_after_ms),
+                Error::new(
+                    Kind::Aborted,
+                    busy.reason,
+                    "another change of this graph is in the way; wait for its end, or cancel it",
+                )
+                .with("change_id", busy.change.as_str())
+                .retry_after_ms(busy.retry_after_ms),
             ),
             (_, false) => {
                 let error = Error::refused(self.violations, self.not_checked);

@@ -29,8 +29,6 @@ pub struct Turn<'a> {
     access: Access,
     actor: String,
     audit: Vec<AuditEvent>,
-    /// It ended in this turn.
-    over: bool,
 }
 
 impl<'a> Turn<'a> {
@@ -45,7 +43,6 @@ impl<'a> Turn<'a> {
             access: loaded.access.clone()?,
             actor: SYSTEM.to_owned(),
             audit: Vec::new(),
-            over: false,
         })
     }
 
@@ -121,7 +118,6 @@ impl<'a> Turn<'a> {
             }
             Fact::Period { start, end } => self.period(event, start, end),
             Fact::Over => {
-                self.over = true;
                 self.note(AuditKind::SubscriptionEnded, "the subscription is over", BTreeMap::new());
                 if self.graph.state == GraphState::Active {
                     self.graph.state = GraphState::Suspended;
@@ -216,7 +212,8 @@ impl<'a> Turn<'a> {
     /// Everything to write; nothing if nothing changed.
     pub fn finish(mut self) -> Vec<Write> {
         let mut writes = Vec::new();
-        if self.over && self.subscription.scheduled_change.take().is_some() {
+        // What is over for good takes a change along that would have begun later.
+        if !self.subscription.live && self.subscription.scheduled_change.take().is_some() {
             match schedule::withdraw(self.loaded, self.ids, self.now) {
                 Ok(ended) => writes.extend(ended),
                 // Not waiting any more: its own turn ends it.

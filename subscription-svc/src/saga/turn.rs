@@ -3,22 +3,23 @@
 //!
 //! Here the machine's facts become rows: the gate in the access record, the plan in subscription and graph, the
 //! public sequence, the audit, the deadline. Outward effects become owed rows; rows that are not wanted any more go in
-//! the same transaction, so that a cancel never waits behind them.
+//! the same transaction, so that a cancel never waits behind them. The steps of a change that begins later are in `scheduled`.
+
+mod scheduled;
 
 use super::wording;
 use crate::migrations::{Fact, MigrationEvent};
 use crate::store::Loaded;
 use crate::store::Write;
 use crate::store::rows::{
-    Access, AuditEvent, AuditKind, Endpoint, Expected, Graph, Leases, PaymentKind, PaymentOutcome, PaymentRequest,
-    Subscription, TierChange,
+    Access, AuditEvent, AuditKind, Endpoint, Graph, PaymentKind, PaymentOutcome, PaymentRequest, Subscription,
+    TierChange,
 };
 use std::collections::BTreeMap;
 use subscription_core::access::{Gate as AccessGate, Pace};
 use subscription_core::change::{
     Back, Change, Charge, Effect, Event, Gate, Notice, Phase, Refusal, Return, Side, State,
 };
-use subscription_core::proration::Quote;
 use subscription_core::status::GraphState;
 use tiershift_common::ids::Ids;
 use tiershift_core::event::{ChangeEvent, Direction};
@@ -97,10 +98,7 @@ impl<'a> Turn<'a> {
 
     /// The first step of a new change: pace, first event, what it owes.
     pub fn accept(&mut self, effects: Vec<Effect>) {
-        self.subscription.active_change = Some(self.change.id.clone());
-        self.subscription_dirty = true;
-        self.access.record.pace = Pace::Changing;
-        self.access_dirty = true;
+        self.runs();
         self.owed.extend(effects);
         let detail = BTreeMap::from([
             ("from_tier".to_owned(), self.change.from_tier.to_string()),
@@ -112,54 +110,13 @@ impl<'a> Turn<'a> {
         self.arm();
     }
 
-    /// The first step of a new change that begins later: access does not hear of it, and it owes nothing.
-    pub fn schedule(&mut self) {
-        self.subscription.scheduled_change = Some(self.change.id.clone());
-        self.subscription_dirty = true;
-        self.change.deadline = self.change.scheduled;
-        let mut detail = BTreeMap::from([
-            ("from_tier".to_owned(), self.change.from_tier.to_string()),
-            ("to_tier".to_owned(), self.change.to_tier.to_string()),
-        ]);
-        if let Some(at) = self.change.scheduled {
-            detail.insert("scheduled_unix_ms".to_owned(), at.to_string());
-        }
-        self.note(
-            AuditKind::ChangeAccepted,
-            "the tier change was accepted for the end of the paid period",
-            detail.clone(),
-        );
-        self.publish("the change is accepted: it begins when the paid period ends", detail);
-    }
-
-    /// A scheduled change begins: from here on it is as one that was accepted now.
-    pub fn begin_scheduled(
-        &mut self,
-        quote: Quote,
-        expected: Expected,
-        usage: Option<(i64, UnixMs)>,
-        leases: Leases,
-    ) -> Result<(), Refusal> {
-        let earliest_ms = expected.earliest_ms(leases);
-        self.change.progress.begin(expected.total_ms, earliest_ms);
-        self.change.begun = Some(self.now);
-        (self.change.quote, self.change.expected, self.change.measured.usage) = (quote, expected, usage);
+    /// From here on it is the change that runs, and holders of access believe its record for the shorter lease only.
+    fn runs(&mut self) {
         self.subscription.scheduled_change = None;
         self.subscription.active_change = Some(self.change.id.clone());
         self.subscription_dirty = true;
         self.access.record.pace = Pace::Changing;
         self.access_dirty = true;
-        self.take(&Event::Begun)
-    }
-
-    /// A scheduled change cannot begin yet.
-    pub fn look_again(&mut self, at: UnixMs) {
-        self.change.deadline = Some(at);
-    }
-
-    /// The paid period ends later than when the change was accepted.
-    pub fn reschedule(&mut self, end: UnixMs) {
-        (self.change.scheduled, self.change.deadline) = (Some(end), Some(end));
     }
 
     /// Applies an event that asks or tells: refused ones change nothing.

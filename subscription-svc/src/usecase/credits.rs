@@ -36,7 +36,8 @@ impl Service {
         let key = Key::graph(request.graph.parent()).with_request(repeat.key.clone());
         let now = self.now();
         let used = self.committer.transact(&key, |loaded| {
-            let subscription = loaded.subscription.as_ref().ok_or_else(graph_not_found)?;
+            let here = loaded.graph.as_ref().is_some_and(|graph| !graph.state.gone());
+            let subscription = loaded.subscription.as_ref().filter(|_| here).ok_or_else(graph_not_found)?;
             if repeat.resource(loaded.request.as_ref())?.is_some() {
                 return Ok((Vec::new(), subscription.clone()));
             }

@@ -71,19 +71,11 @@ impl Service {
     pub fn check(&self, loaded: &Loaded, graph: &Graph, target: &TierName, timing: Timing, asked: &Asked) -> Report {
         let busy = self.busy(loaded);
         rules::check(&Facts {
-            catalogue: &self.catalogue,
-            org: &graph.org,
             flags: Some(&self.flags),
-            graph: graph.state,
-            shared_repository: graph.shared_repository,
-            tier: &graph.tier,
-            subgraphs: loaded.subgraphs,
-            subscription: loaded.subscription.as_ref().map(|s| s.status),
-            target,
-            timing,
             usage: asked.usage(),
             busy: busy.as_ref(),
             preflight: asked.preflight(),
+            ..self.facts(loaded, graph, target, timing)
         })
     }
 
@@ -91,26 +83,23 @@ impl Service {
     /// gate, so that what only preflight knows is settled; the rollout may have ended meanwhile, and an accepted
     /// change goes on.
     pub fn check_again(&self, loaded: &Loaded, graph: &Graph, change: &TierChange) -> Report {
-        rules::check(&Facts {
-            catalogue: &self.catalogue,
-            org: &graph.org,
-            flags: None,
-            graph: graph.state,
-            shared_repository: graph.shared_repository,
-            tier: &graph.tier,
-            subgraphs: loaded.subgraphs,
-            subscription: loaded.subscription.as_ref().map(|s| s.status),
-            target: &change.to_tier,
-            timing: change.timing,
-            usage: change.machine.usage_bytes.map_or(Usage::Unknown, Usage::Bytes),
-            busy: None,
-            preflight: Preflight::Answered(&[], &[]),
-        })
+        let usage = change.machine.usage_bytes.map_or(Usage::Unknown, Usage::Bytes);
+        rules::check(&Facts { usage, ..self.facts(loaded, graph, &change.to_tier, change.timing) })
     }
 
     /// The rules for a scheduled change whose time has come: everything anew but the rollout, for it was accepted.
     pub fn check_scheduled(&self, loaded: &Loaded, graph: &Graph, change: &TierChange, asked: &Asked) -> Report {
         rules::check(&Facts {
+            usage: asked.usage(),
+            preflight: asked.preflight(),
+            ..self.facts(loaded, graph, &change.to_tier, change.timing)
+        })
+    }
+
+    /// What every check looks at, of a change that was accepted, whose graph stores nobody knows what, and that moves freely: a
+    /// check adds what it knows better.
+    fn facts<'a>(&'a self, loaded: &Loaded, graph: &'a Graph, target: &'a TierName, timing: Timing) -> Facts<'a> {
+        Facts {
             catalogue: &self.catalogue,
             org: &graph.org,
             flags: None,
@@ -119,12 +108,12 @@ impl Service {
             tier: &graph.tier,
             subgraphs: loaded.subgraphs,
             subscription: loaded.subscription.as_ref().map(|s| s.status),
-            target: &change.to_tier,
-            timing: change.timing,
-            usage: asked.usage(),
+            target,
+            timing,
+            usage: Usage::Unknown,
             busy: None,
-            preflight: asked.preflight(),
-        })
+            preflight: Preflight::Answered(&[], &[]),
+        }
     }
 
     /// Another change in the way.

@@ -32,7 +32,7 @@ impl Service {
     }
 
     fn received(&self) -> Result<&dyn Inbox, Error> {
-        let text = "this process keeps no events of a payment provider";
+        let text = "no webhooks are received here: start the service with --webhook-listen";
         self.inbox.as_deref().ok_or_else(|| Error::new(Kind::Unimplemented, Reason::NotImplemented, text))
     }
 }

@@ -1,6 +1,6 @@
 //! `tierctl audit`: what was done, by whom, newest first.
 
-use super::PAGE;
+use super::paged;
 use crate::cli::subscription::Audit;
 use crate::connect::Target;
 use crate::exit::{Exit, Fault};
@@ -13,26 +13,23 @@ use tiershift_proto::subscription::v1::{AuditEvent, ListAuditEventsRequest};
 
 /// Lists entries, so many at most.
 pub async fn run(target: &Target, wanted: Audit, output: &mut Output) -> Result<Exit, Fault> {
-    let mut subscriptions = target.subscriptions()?;
-    let mut rows = Vec::new();
-    let mut page_token = String::new();
-    loop {
-        let left = wanted.limit.saturating_sub(u32::try_from(rows.len()).unwrap_or(u32::MAX));
+    let subscriptions = target.subscriptions()?;
+    let rows = paged(wanted.limit, |page_size, page_token| {
+        let mut subscriptions = subscriptions.clone();
         let request = ListAuditEventsRequest {
             org_id: wanted.org.clone().unwrap_or_default(),
             graph_id: wanted.graph.clone().unwrap_or_default(),
             subscription_id: wanted.subscription.clone().unwrap_or_default(),
             change_id: wanted.change.clone().unwrap_or_default(),
-            page_size: i32::try_from(left).unwrap_or(PAGE).min(PAGE),
+            page_size,
             page_token,
         };
-        let page = subscriptions.list_audit_events(request).await?.into_inner();
-        rows.extend(page.events.into_iter().map(AuditRow::of));
-        page_token = page.next_page_token;
-        if page_token.is_empty() || rows.len() >= wanted.limit as usize {
-            break;
+        async move {
+            let page = subscriptions.list_audit_events(request).await?.into_inner();
+            Ok((page.events.into_iter().map(AuditRow::of).collect(), page.next_page_token))
         }
-    }
+    })
+    .await?;
     output.rows(&rows)?;
     Ok(Exit::Succeeded)
 }

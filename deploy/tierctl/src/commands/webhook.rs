@@ -1,6 +1,6 @@
 //! `tierctl webhook`: what the payment provider told, and what nobody could make anything of.
 
-use super::PAGE;
+use super::paged;
 use crate::cli::webhook::{State, Webhook as Command};
 use crate::connect::Target;
 use crate::exit::{Exit, Fault};
@@ -28,19 +28,16 @@ pub async fn run(target: &Target, command: Command, output: &mut Output) -> Resu
 }
 
 async fn list(target: &Target, state: State, limit: u32) -> Result<Vec<WebhookRow>, Fault> {
-    let mut webhooks = target.webhooks()?;
-    let (mut rows, mut page_token) = (Vec::new(), String::new());
-    loop {
-        let left = limit.saturating_sub(u32::try_from(rows.len()).unwrap_or(u32::MAX));
-        let page_size = i32::try_from(left).unwrap_or(PAGE).min(PAGE);
+    let webhooks = target.webhooks()?;
+    paged(limit, |page_size, page_token| {
+        let mut webhooks = webhooks.clone();
         let request = ListWebhookEventsRequest { state: state.contract().into(), page_size, page_token };
-        let page = webhooks.list_webhook_events(request).await?.into_inner();
-        rows.extend(page.events.into_iter().map(WebhookRow::of));
-        page_token = page.next_page_token;
-        if page_token.is_empty() || rows.len() >= limit as usize {
-            return Ok(rows);
+        async move {
+            let page = webhooks.list_webhook_events(request).await?.into_inner();
+            Ok((page.events.into_iter().map(WebhookRow::of).collect(), page.next_page_token))
         }
-    }
+    })
+    .await
 }
 
 /// An event that is looked at again.

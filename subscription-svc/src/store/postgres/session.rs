@@ -7,6 +7,7 @@
 
 use super::read::instant;
 use super::sqlstate::away;
+use super::webhook::MARK;
 use crate::store::sql::Dialect;
 use crate::store::sql::batch::Deed;
 use crate::store::sql::encode::{Column, Kind, Value};
@@ -33,10 +34,7 @@ pub const DIALECT: Dialect = Dialect {
               INSERT INTO change_event (change_id, seq, feed, org_id, body)
               SELECT $1, $2, next.feed, tier_change.org_id, $3::jsonb FROM next, tier_change WHERE change_id = $1
               RETURNING feed, org_id"],
-    webhooks: &["UPDATE webhook_event SET state = $1, attempts = $2, not_before = $3, note = $4
-                 WHERE event_id IN (
-                     SELECT jsonb_array_elements_text($5::jsonb) UNION ALL
-                     SELECT event_id FROM webhook_event WHERE state = 'pending' AND subject = $6::text AND n <= $7::bigint)"],
+    webhooks: &[MARK],
     // One statement: the counter's row is locked from here to COMMIT, and nothing but COMMIT, or another record of the same
     // transaction, follows. The record's own row is nobody else's: its graph is locked.
     access: &["WITH next AS (UPDATE access_counter SET version = version + 1, nonce = $1::bigint RETURNING version),

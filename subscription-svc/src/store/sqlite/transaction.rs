@@ -3,6 +3,7 @@
 //!
 //! Which rule refused it is known by the statement, because no code tells it. Lists are `read.rs`.
 
+use super::webhook::MARK;
 use super::{Connection, away, refused_by};
 use crate::store::sql::Dialect;
 use crate::store::sql::batch::{Batch, Deed};
@@ -30,10 +31,7 @@ pub const DIALECT: Dialect = Dialect {
          RETURNING feed, org_id",
         "UPDATE tier_change SET first_feed = (SELECT feed FROM feed_counter) WHERE change_id = $1 AND $2 = 1",
     ],
-    webhooks: &["UPDATE webhook_event SET state = $1, attempts = $2, not_before_ms = $3, note = $4
-                 WHERE event_id IN (
-                     SELECT value FROM json_each($5) UNION ALL
-                     SELECT event_id FROM webhook_event WHERE state = 'pending' AND subject = $6 AND n <= $7)"],
+    webhooks: &[MARK],
     // The IMMEDIATE transaction holds the only write lock, so what the first two read is still the version of the third.
     access: &[
         "INSERT INTO access_record (graph_id, org_id, revision, body)

@@ -22,24 +22,25 @@ pub async fn receive(db: &mut Connection, events: &[WebhookEvent]) -> Result<u64
     Ok(insert.bind(json(&rows)?).execute(db).await.map_err(away)?.rows_affected())
 }
 
+/// What became of events: of those in a list, and of all about a subject that wait with a number up to one.
+pub const MARK: &str = "UPDATE webhook_event SET state = $1, attempts = $2, not_before_ms = $3, note = $4
+    WHERE event_id IN (
+        SELECT value FROM json_each($5) UNION ALL
+        SELECT event_id FROM webhook_event WHERE state = 'pending' AND subject = $6 AND n <= $7)";
+
 /// Notes what became of events.
 pub async fn mark(db: &mut Connection, mark: &WebhookMark) -> Result<(), Fault> {
-    sqlx::query(
-        "UPDATE webhook_event SET state = ?, attempts = ?, not_before_ms = ?, note = ?
-         WHERE event_id IN (
-             SELECT value FROM json_each(?) UNION ALL
-             SELECT event_id FROM webhook_event WHERE state = 'pending' AND subject = ? AND n <= ?)",
-    )
-    .bind(mark.state.as_str())
-    .bind(i64::from(mark.attempts))
-    .bind(mark.not_before.0)
-    .bind(&mark.note)
-    .bind(json(&mark.ids)?)
-    .bind(mark.answered.as_ref().map(|(subject, _)| subject))
-    .bind(mark.answered.as_ref().map(|(_, n)| i64::try_from(*n).unwrap_or(i64::MAX)))
-    .execute(db)
-    .await
-    .map_err(away)?;
+    sqlx::query(MARK)
+        .bind(mark.state.as_str())
+        .bind(i64::from(mark.attempts))
+        .bind(mark.not_before.0)
+        .bind(&mark.note)
+        .bind(json(&mark.ids)?)
+        .bind(mark.answered.as_ref().map(|(subject, _)| subject))
+        .bind(mark.answered.as_ref().map(|(_, n)| i64::try_from(*n).unwrap_or(i64::MAX)))
+        .execute(db)
+        .await
+        .map_err(away)?;
     Ok(())
 }
 
