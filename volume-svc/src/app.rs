@@ -13,6 +13,7 @@ use crate::driver::Drivers;
 use crate::grpc::{Fleet, MigrationHandlers, Volumes};
 use crate::hold::Hold;
 use crate::hub::Hub;
+use crate::idle::Idle;
 use crate::journal::Journal;
 use crate::lease::Lease;
 use crate::migrations::Migrations;
@@ -173,6 +174,7 @@ pub async fn build(args: &Args) -> Result<App, StartError> {
         alerts: Arc::clone(&alerts),
         journal: journal.clone(),
         permits: Permits::new(journal.clone(), Arc::clone(&clock)),
+        idle: Idle::new(journal.clone(), Arc::clone(&clock)),
         clock: Arc::clone(&clock),
         agent_url_template: args.agent_url_template.clone(),
         environment: args.environment.clone(),

@@ -1,9 +1,9 @@
 //! Gathers what the rules of `volume_core::plan` need. Reads only, in any order, and says of each check whose read
 //! failed that it could not be made: a fact that could not be read is never taken for a good one.
 
+use crate::idle;
 use crate::ports::agent::AgentError;
 use crate::ports::cloud::{Group, InstanceState, ModificationState as Mod, Process, SnapshotState};
-use crate::ports::store::StoreError;
 use crate::world::{World, attachments_of, bytes_of};
 use tiershift_core::Reason;
 use tiershift_core::ids::{AnyGraphId, GraphId, GroupName, InstanceId, TierName, VolumeId, Zone};
@@ -12,8 +12,25 @@ use volume_core::item::{Index, Item};
 use volume_core::keys;
 use volume_core::plan::{Ask, AttachmentFacts, Facts, GraphFacts, GroupFacts, SourceFacts, VolumeFacts};
 
-/// Idle instances looked at for one decision: the first usable one is taken, so more would only cost calls.
-const CANDIDATES_MAX: usize = 20;
+/// Usable instances found for one decision: one is taken, and one is there if somebody else was faster.
+const CANDIDATES_MAX: usize = 2;
+
+/// Instances of which EC2 and their agents are asked for one decision: where so many that look idle are not, it is not
+/// worth a minute of a change's time to look at the rest.
+const LOOKS_MAX: usize = 20;
+
+/// What a graph needs an instance for.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// The graph that moves.
+    pub graph: &'a GraphId,
+    /// Tier of the instance.
+    pub tier: &'a TierName,
+    /// Its group.
+    pub group: &'a GroupName,
+    /// Its zone, which is the volume's.
+    pub zone: &'a Zone,
+}
 
 impl World {
     /// Reads everything about a move. `instance_type` is the target tier's, if the caller knows it.
@@ -162,7 +179,8 @@ impl World {
             Err(_) => facts.unreadable.push(Reason::GroupNotReady),
         }
         let Some(zone) = facts.volume.as_ref().and_then(|v| v.zone.clone()) else { return };
-        match self.candidates(&ask.target_tier, &ask.target_group, &zone).await {
+        let target = Target { graph: &ask.graph, tier: &ask.target_tier, group: &ask.target_group, zone: &zone };
+        match self.candidates(target, &|_| false).await {
             Ok(list) => facts.idle = u32::try_from(list.len()).unwrap_or(u32::MAX),
             Err(_) => facts.unreadable.push(Reason::NoCapacity),
         }
@@ -185,32 +203,27 @@ impl World {
     }
 
     /// Idle instances of a tier's group in a zone: by the index (a hint), confirmed by their rows, by EC2, by the
-    /// group and by their agents (rule 31). In the order of their ids.
-    pub async fn candidates(&self, tier: &TierName, group: &GroupName, zone: &Zone) -> Result<Vec<Candidate>, Trouble> {
-        let index = Index::InstanceByTierStatus;
-        let page = self
-            .journal
-            .store()
-            .query_index(index, tier.as_str(), Some("healthy"), None, CANDIDATES_MAX * 5)
-            .await
-            .map_err(|e: StoreError| Self::store_trouble(&e))?;
-        let mut ids: Vec<InstanceId> =
-            page.items.iter().filter_map(|i| InstanceId::parse(i.s("instance_id")?).ok()).collect();
-        ids.sort();
+    /// group and by their agents (rule 31), without those that the caller wants no more.
+    pub async fn candidates(
+        &self,
+        ask: Target<'_>,
+        unwanted: &(dyn Fn(&InstanceId) -> bool + Sync),
+    ) -> Result<Vec<Candidate>, Trouble> {
+        let Target { graph, tier, group, zone } = ask;
+        let hints = self.idle.instances(graph, tier, group, zone).await.map_err(|e| Self::store_trouble(&e))?;
         let mut usable = Vec::new();
-        for id in ids {
-            if usable.len() >= CANDIDATES_MAX {
+        let mut looked_at = 0;
+        for id in hints.filter(|id| !unwanted(id)) {
+            if usable.len() >= CANDIDATES_MAX || looked_at >= LOOKS_MAX {
                 break;
             }
             let Some(row) = self.row(&id).await? else { continue };
-            let idle = row.s("status") == Some("healthy")
-                && row.s("availability_zone") == Some(zone.as_str())
-                && row.s("cluster_group").is_none_or(|g| g == group.as_str())
-                && row.n("database_count").unwrap_or(0) == 0
-                && row.s("ts_migration").is_none();
-            if !idle {
+            let fits = row.s("availability_zone") == Some(zone.as_str())
+                && row.s("cluster_group").is_none_or(|own| own == group.as_str());
+            if !(fits && idle::is_free(&row)) {
                 continue;
             }
+            looked_at += 1;
             let address = self.address_of(&id, row.s("endpoint_url"), row.s("private_ip"));
             let seen = self.instance_at(&id, &address).await?;
             let fits = seen.running && seen.in_service && seen.data_volumes == 0 && seen.group.as_ref() == Some(group);

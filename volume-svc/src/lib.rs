@@ -15,6 +15,7 @@ pub mod gather;
 pub mod grpc;
 pub mod hold;
 pub mod hub;
+pub mod idle;
 pub mod journal;
 pub mod lease;
 pub mod migrations;

@@ -15,14 +15,14 @@ use tiershift_core::UnixMs;
 use tiershift_core::ids::ChangeId;
 use volume_core::effect::PermitsSeen;
 use volume_core::fact::Spec;
+use volume_core::look_for_permit_every_ms;
 use volume_core::registry;
 
 /// How old an answer may be: half of what lies between two looks of one that is next.
 const FRESH_MS: i64 = 500;
 
-/// Who has not asked for so long waits no more: it was canceled, or is driven elsewhere. Twice the longest gap between
-/// two looks.
-const GONE_MS: i64 = 60_000;
+/// The least that is reckoned with between two looks of one that is next.
+const ASKS_IN_LEAST_MS: i64 = 15_000;
 
 /// Who holds which permit, as it was read last.
 type Holders = BTreeMap<String, (UnixMs, Vec<String>)>;
@@ -40,7 +40,8 @@ pub struct Permits {
 impl Permits {
     /// Empty queues over a journal.
     pub fn new(journal: Journal, clock: Arc<dyn Clock>) -> Arc<Self> {
-        Arc::new(Self { journal, clock, read: tokio::sync::Mutex::default(), lines: Mutex::default() })
+        let lines = Mutex::new(Lines::new(journal.settings().retry_ms));
+        Arc::new(Self { journal, clock, read: tokio::sync::Mutex::default(), lines })
     }
 
     /// How many permits of each name are held, or are due to a migration that is before this one.
@@ -65,7 +66,7 @@ impl Permits {
         }
         let holders = self.journal.permit_holders(name).await?;
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.leave(&holders);
+        lines.leave(&holders, now);
         let held = holders.len() as u64;
         read.insert(name.to_owned(), (self.clock.now(), holders));
         Ok(held)
@@ -73,59 +74,63 @@ impl Permits {
 }
 
 /// Who waits: for a group's permit, and, of those whose turn it is there, for the account's.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Lines {
     account: Line,
     groups: BTreeMap<String, Line>,
-    purged_at: Option<UnixMs>,
+    retry_ms: i64,
 }
 
 impl Lines {
+    fn new(retry_ms: i64) -> Self {
+        Self { account: Line::default(), groups: BTreeMap::new(), retry_ms }
+    }
+
     /// How many are before a migration, for the account's permit and for its group's, which has so much room.
     fn place(&mut self, id: &ChangeId, group: &str, room: u64, now: UnixMs) -> [u64; 2] {
-        if self.purged_at.is_none_or(|at| now.since(at) >= GONE_MS) {
-            let lines = self.groups.values_mut().chain([&mut self.account]);
-            lines.for_each(|line| line.retain(|_, asked_at| now.since(asked_at) < GONE_MS));
-            self.purged_at = Some(now);
-        }
-        let in_group = self.groups.entry(group.to_owned()).or_default().place(id, now);
+        let in_group = self.groups.entry(group.to_owned()).or_default().place(id, now, self.retry_ms);
         if in_group < room {
-            return [self.account.place(id, now), in_group];
+            return [self.account.place(id, now, self.retry_ms), in_group];
         }
         // One whose group is full does not stand in the way of other groups.
-        self.account.retain(|waiting, _| waiting != id);
+        self.account.leave(id.as_str());
         [0, in_group]
     }
 
-    /// Who holds a permit waits no more.
-    fn leave(&mut self, holders: &[String]) {
-        let lines = self.groups.values_mut().chain([&mut self.account]);
-        lines.for_each(|line| line.retain(|id, _| !holders.iter().any(|holder| holder == id.as_str())));
+    /// Who holds a permit waits no more, and neither does who has not asked when it should have.
+    fn leave(&mut self, holders: &[String], now: UnixMs) {
+        for line in self.groups.values_mut().chain([&mut self.account]) {
+            for holder in holders {
+                line.leave(holder);
+            }
+            line.0.retain(|(_, gone_at)| now < *gone_at);
+        }
     }
 }
 
-/// Who waits for one thing, in the order of their ids, which is that of their acceptance, and when each asked last.
+/// Who waits for one thing, in the order of their ids, which is that of their acceptance, and when each is gone unless it
+/// asks again: it was canceled, or is driven elsewhere.
 #[derive(Debug, Default)]
 struct Line(Vec<(ChangeId, UnixMs)>);
 
 impl Line {
     /// How many are before one, which asks now.
-    fn place(&mut self, id: &ChangeId, now: UnixMs) -> u64 {
-        let index = match self.0.binary_search_by(|(waiting, _)| waiting.cmp(id)) {
-            Ok(index) => {
-                self.0[index].1 = now;
-                index
-            }
-            Err(index) => {
-                self.0.insert(index, (id.clone(), now));
-                index
-            }
-        };
+    fn place(&mut self, id: &ChangeId, now: UnixMs, retry_ms: i64) -> u64 {
+        let found = self.0.binary_search_by(|(waiting, _)| waiting.cmp(id));
+        let index = found.unwrap_or_else(|index| {
+            self.0.insert(index, (id.clone(), now));
+            index
+        });
+        // Twice as long as it should take to ask again, and at least what a busy process may need for it.
+        let asks_in_ms = look_for_permit_every_ms(retry_ms, index as u64);
+        self.0[index].1 = now.plus(2 * asks_in_ms.max(ASKS_IN_LEAST_MS));
         index as u64
     }
 
-    fn retain(&mut self, keep: impl Fn(&ChangeId, UnixMs) -> bool) {
-        self.0.retain(|(id, asked_at)| keep(id, *asked_at));
+    fn leave(&mut self, id: &str) {
+        if let Ok(index) = self.0.binary_search_by(|(waiting, _)| waiting.as_str().cmp(id)) {
+            self.0.remove(index);
+        }
     }
 }
 
@@ -143,7 +148,7 @@ mod tests {
 
     #[test]
     fn the_oldest_change_is_first_whoever_asks_first() {
-        let mut lines = Lines::default();
+        let mut lines = Lines::new(1_000);
         for n in [3, 1, 2] {
             lines.place(&id(n), "standard", 1, at(0));
         }
@@ -153,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_full_group_does_not_stand_in_the_way_of_another() {
-        let mut lines = Lines::default();
+        let mut lines = Lines::new(1_000);
         for n in 0..100 {
             lines.place(&id(n), "full", 0, at(0));
         }
@@ -166,15 +171,32 @@ mod tests {
 
     #[test]
     fn who_holds_one_and_who_has_gone_are_not_waited_for() {
-        let mut lines = Lines::default();
+        let mut lines = Lines::new(1_000);
         for n in 0..3 {
             lines.place(&id(n), "standard", 4, at(0));
         }
         assert_eq!(lines.place(&id(9), "standard", 4, at(1)), [3, 3]);
-        lines.leave(&[id(0).to_string(), "somebody else's".to_owned()]);
+        lines.leave(&[id(0).to_string(), "somebody else's".to_owned()], at(1));
         assert_eq!(lines.place(&id(9), "standard", 4, at(2)), [2, 2]);
         // 1 asks on; 2 was canceled.
-        lines.place(&id(1), "standard", 4, at(60));
-        assert_eq!(lines.place(&id(9), "standard", 4, at(61)), [1, 1]);
+        lines.place(&id(1), "standard", 4, at(29));
+        lines.leave(&[], at(30));
+        assert_eq!(lines.place(&id(9), "standard", 4, at(30)), [1, 1]);
+    }
+
+    #[test]
+    fn who_is_far_back_keeps_its_place_for_as_long_as_it_asks_seldom() {
+        let mut lines = Lines::new(1_000);
+        for n in 0..2_000 {
+            lines.place(&id(n), "standard", 4, at(0));
+        }
+        // The first half asks on, and then has its permits.
+        for n in 0..1_000 {
+            lines.place(&id(n), "standard", 4, at(290));
+        }
+        lines.leave(&[], at(300));
+        assert_eq!(lines.place(&id(1_999), "standard", 4, at(300)), [0, 1_999], "all may still ask");
+        lines.leave(&[], at(601));
+        assert_eq!(lines.place(&id(1_999), "standard", 4, at(601))[1], 377, "who is gone is waited for no more");
     }
 }

@@ -5,6 +5,8 @@
 
 use crate::adapters::describe::Describer;
 use crate::alerts::{Alert, Alerts};
+use crate::gather::Target;
+use crate::idle::Idle;
 use crate::journal::Journal;
 use crate::permits::Permits;
 use crate::ports::agent::{Address, Agent, AgentError, Order, Scope as AgentScope, VolumeState};
@@ -62,6 +64,8 @@ pub struct World {
     pub journal: Journal,
     /// Whose turn it is for a permit.
     pub permits: Arc<Permits>,
+    /// Which instances look idle.
+    pub idle: Arc<Idle>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// Where an agent is reached whose row names no address, with `{instance_id}`; none means port 8001 of its
@@ -142,11 +146,15 @@ impl World {
         class
     }
 
-    /// Runs one command of a migration; one that is on its way back goes first wherever calls wait (rule 17).
+    /// Runs one command of a migration; one that is on its way back goes first wherever calls wait, and one whose gate
+    /// is closed goes before those that wait for theirs (rule 17).
     pub async fn run(&self, m: &Migration, command: &Command) -> Option<Answer> {
         let spec = m.spec.as_ref()?;
-        let undoing = m.direction == Direction::Undo;
-        let traffic = if undoing { Traffic::Rollback } else { Traffic::Forward };
+        let traffic = match m.direction {
+            Direction::Undo => Traffic::Rollback,
+            Direction::Forward if m.gate.is_some() => Traffic::Blocked,
+            Direction::Forward | Direction::Settle => Traffic::Forward,
+        };
         let answer = async {
             match command {
                 Command::Effect { n, effect, token } => {
@@ -237,10 +245,11 @@ impl World {
             }
             Observe::Snapshots { purpose } => self.snapshots(spec, Some(*purpose)).await,
             Observe::AllSnapshots => self.snapshots(spec, None).await,
-            Observe::Candidates => match self.candidates(&spec.target_tier, &spec.target_group, &spec.zone).await {
-                Ok(list) => Seen::Candidates(list),
-                Err(trouble) => Seen::Nothing(trouble),
-            },
+            Observe::Candidates => {
+                let (graph, tier) = (&spec.graph, &spec.target_tier);
+                let target = Target { graph, tier, group: &spec.target_group, zone: &spec.zone };
+                saw(self.candidates(target, &|instance| m.is_done_with(instance)).await, Seen::Candidates)
+            }
             Observe::Instance { instance } => saw(self.instance(m, instance).await, Seen::Instance),
             Observe::Volume => saw(self.attachments(&spec.volume).await, Seen::Volume),
             Observe::AgentVolume { instance } => {

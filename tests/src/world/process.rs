@@ -21,6 +21,7 @@ use volume_svc::alerts::{Alerts, Desk};
 use volume_svc::driver::Drivers;
 use volume_svc::hold::Hold;
 use volume_svc::hub::Hub;
+use volume_svc::idle::Idle;
 use volume_svc::journal::Journal;
 use volume_svc::lease::Lease;
 use volume_svc::migrations::Migrations;
@@ -117,6 +118,7 @@ impl Process {
             alerts: Arc::clone(&alerts),
             journal: journal.clone(),
             permits: Permits::new(journal.clone(), Arc::clone(&clock)),
+            idle: Idle::new(journal.clone(), Arc::clone(&clock)),
             clock: Arc::clone(&clock),
             agent_url_template: Some("http://agents/{instance_id}".to_owned()),
             environment: "dev".to_owned(),

@@ -32,4 +32,4 @@ pub mod view;
 mod watch;
 
 pub use machine::{Append, Machine, Next};
-pub use stages::preflight_ask;
+pub use stages::{look_for_permit_every_ms, preflight_ask};

@@ -357,6 +357,13 @@ impl Migration {
         self.home().is_some_and(|home| home.instance == *instance)
     }
 
+    /// Whether it is no target for this migration: it was given up as one, or condemned, or is the source.
+    pub fn is_done_with(&self, instance: &InstanceId) -> bool {
+        self.condemned.contains(instance)
+            || self.is_source(instance)
+            || self.dropped.iter().any(|(party, _)| party.instance == *instance)
+    }
+
     /// Whether the volume is attached to the present target.
     pub fn at_target(&self) -> bool {
         match (&self.place, &self.target) {

@@ -8,6 +8,7 @@ use crate::effect::{Observe, Seen, Trouble};
 use crate::fact::Fact;
 use crate::machine::{Next, Turn};
 use crate::stage::Stage;
+use crate::stages::gate;
 use crate::state::Host;
 use tiershift_core::Reason;
 use tiershift_core::event::Direction;
@@ -16,6 +17,13 @@ use tiershift_core::mutant::{self, Mutant};
 
 /// Nobody is blocked before the gate, and a replacement of a lost source takes minutes to boot: seconds are enough.
 const LOOK_EVERY_MS: i64 = 15_000;
+
+/// For each permit that is to be given back first, the looks of one that waits are so much further apart: Auto Scaling
+/// tells of a hundred instances a second, and ten thousand migrations may wait with two each.
+const LOOK_LATER_MS: i64 = 200;
+
+/// The longest between two looks of one that waits: both are looked at anew when there is a permit.
+const LOOK_SELDOM_MS: i64 = 600_000;
 
 /// Not visible reads like gone: a fact only after three reads over 30 s (rule 14).
 const GONE_READS: u32 = 3;
@@ -63,13 +71,20 @@ fn dying(t: &Turn<'_>, source: &InstanceId) -> Option<Next> {
 /// Uses a wait to look at the instances that matter now.
 pub(crate) fn beside(t: &Turn<'_>, next: Next) -> Next {
     let Next::Wait(mut until) = next else { return next };
+    let every_ms = look_every_ms(t);
     for instance in watched(t) {
-        match t.ask(Observe::Instance { instance: instance.clone() }, LOOK_EVERY_MS) {
+        match t.ask(Observe::Instance { instance: instance.clone() }, every_ms) {
             Next::Wait(at) => until = until.min(at),
             look => return look,
         }
     }
     Next::Wait(until)
+}
+
+fn look_every_ms(t: &Turn<'_>) -> i64 {
+    let waits = t.m.direction == Direction::Forward && t.m.stage == Stage::Gate && t.m.gate.is_none();
+    let before = gate::before(t).filter(|_| waits).map_or(0, |before| i64::try_from(before).unwrap_or(i64::MAX));
+    before.saturating_mul(LOOK_LATER_MS).clamp(LOOK_EVERY_MS, LOOK_SELDOM_MS)
 }
 
 fn watched<'a>(t: &Turn<'a>) -> impl Iterator<Item = &'a InstanceId> {

@@ -1,9 +1,9 @@
 //! Client-side budgets of AWS's calls: one token bucket for each API, at half of what AWS allows (rule 17). The whole
 //! account shares AWS's buckets, with every other tool in it, so that this process must not empty them.
 //!
-//! Half of each bucket is kept for work that is being undone, and such work goes first; of every four calls that go
-//! while both wait, one is the other's all the same, so that nobody waits for ever. Within a kind calls go in the order
-//! in which they came. It runs on the process's clock and decides nothing else: who waits here is `budgeted.rs` and
+//! Half of each bucket is kept for work that is being undone, and such work goes first; then goes what is done while
+//! writes are blocked. Of every four calls that go while others wait behind them, one is that of the one that has waited
+//! longest, so that nobody waits for ever. Within a kind calls go in the order in which they came. It runs on the process's clock and decides nothing else: who waits here is `budgeted.rs` and
 //! `describe.rs`. With several processes each has its own, and a deployment gives each its part.
 
 use crate::ports::cloud::traffic::Traffic;
@@ -195,7 +195,7 @@ impl Drop for Place<'_> {
 /// One call, in the bucket's unit: fine enough for a percentage of a call each millisecond.
 const CALL: i64 = 100_000;
 
-/// Calls of undoing in a row while other calls wait.
+/// Calls that may pass over others in a row.
 const IN_A_ROW_MAX: u32 = 3;
 
 /// What a waiting call is told.
@@ -209,7 +209,7 @@ enum Turn {
     Behind,
 }
 
-/// A token bucket with two queues.
+/// A token bucket with a queue for each kind of traffic.
 #[derive(Debug)]
 struct Bucket {
     /// Filled by so much each millisecond.
@@ -219,8 +219,8 @@ struct Bucket {
     kept: i64,
     level: i64,
     at: UnixMs,
-    forward: VecDeque<u64>,
-    rollback: VecDeque<u64>,
+    /// Tickets, by kind and in their order.
+    waiting: BTreeMap<Traffic, VecDeque<u64>>,
     last_ticket: u64,
     in_a_row: u32,
     counts: Counts,
@@ -237,8 +237,7 @@ impl Bucket {
             kept: (burst / 2).min(burst - CALL),
             level: burst,
             at,
-            forward: VecDeque::new(),
-            rollback: VecDeque::new(),
+            waiting: BTreeMap::new(),
             last_ticket: 0,
             in_a_row: 0,
             counts: Counts::default(),
@@ -251,31 +250,29 @@ impl Bucket {
         self.at = self.at.max(now);
     }
 
-    fn queue(&mut self, traffic: Traffic) -> &mut VecDeque<u64> {
-        match traffic {
-            Traffic::Forward => &mut self.forward,
-            Traffic::Rollback => &mut self.rollback,
-        }
-    }
-
     fn enter(&mut self, traffic: Traffic) -> u64 {
         self.last_ticket += 1;
         let ticket = self.last_ticket;
-        self.queue(traffic).push_back(ticket);
+        self.waiting.entry(traffic).or_default().push_back(ticket);
         ticket
     }
 
     fn leave(&mut self, traffic: Traffic, ticket: u64) {
-        self.queue(traffic).retain(|waiting| *waiting != ticket);
+        if let Some(queue) = self.waiting.get_mut(&traffic) {
+            queue.retain(|waiting| *waiting != ticket);
+        }
     }
 
-    /// Whose turn it is.
+    /// Whose turn it is: the most urgent, and now and then the one that came first of those that were passed over.
     fn first(&self) -> Option<u64> {
-        match (self.rollback.front(), self.forward.front()) {
-            (Some(_), Some(forward)) if self.in_a_row >= IN_A_ROW_MAX => Some(*forward),
-            (Some(first), _) | (None, Some(first)) => Some(*first),
-            (None, None) => None,
-        }
+        let mut fronts = self.waiting.values().rev().filter_map(|queue| queue.front()).copied();
+        let urgent = fronts.next()?;
+        let passed_over = fronts.min().filter(|_| self.in_a_row >= IN_A_ROW_MAX);
+        Some(passed_over.unwrap_or(urgent))
+    }
+
+    fn waits(&self, mut which: impl FnMut(Traffic) -> bool) -> bool {
+        self.waiting.iter().any(|(traffic, queue)| which(*traffic) && !queue.is_empty())
     }
 
     fn turn(&mut self, traffic: Traffic, ticket: u64, now: UnixMs) -> Turn {
@@ -283,14 +280,14 @@ impl Bucket {
         if self.first() != Some(ticket) {
             return Turn::Behind;
         }
-        // Where both wait, what was kept is what they share.
-        let alone = traffic == Traffic::Forward && self.rollback.is_empty();
-        let missing = CALL + if alone { self.kept } else { 0 } - self.level;
+        // Where undoing waits too, what was kept is what they share.
+        let kept = if self.waits(|waiting| waiting == Traffic::Rollback) { 0 } else { self.kept };
+        let missing = CALL + kept - self.level;
         if missing > 0 {
             return Turn::At(now.plus((missing + self.per_ms - 1) / self.per_ms));
         }
         self.level -= CALL;
-        let passed_over = traffic == Traffic::Rollback && !self.forward.is_empty();
+        let passed_over = self.waits(|waiting| waiting < traffic);
         self.in_a_row = if passed_over { self.in_a_row + 1 } else { 0 };
         self.leave(traffic, ticket);
         Turn::Goes

@@ -82,6 +82,25 @@ async fn undoing_goes_first_and_each_kind_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_done_while_writes_are_blocked_goes_before_what_can_wait() {
+    let bench = Bench::at(100);
+    bench.empty().await;
+    let mut tasks = Vec::new();
+    for _ in 0..2 {
+        tasks.push(bench.waits(Traffic::Forward, "f").await);
+    }
+    for _ in 0..4 {
+        tasks.push(bench.waits(Traffic::Blocked, "b").await);
+    }
+    tasks.push(bench.waits(Traffic::Rollback, "r").await);
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(bench.went(), ["r", "b", "b", "f", "b", "b", "f"], "and of every four one is that of who waits longest");
+    assert!(bench.clock.now().0 > 6_250, "undoing's half is not touched: {}", bench.clock.now().0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn nobody_waits_for_ever() {
     let bench = Bench::at(100);
     bench.empty().await;

@@ -5,7 +5,8 @@
 //! filter form where there is one. Nobody gets an answer older than the question: a question that arrives while a call
 //! is out waits for the next one. A batch that is refused for what is in it is asked again in halves, so that one bad
 //! id spoils nobody else's answer. It repeats nothing else and remembers nothing; a throttled call makes the next
-//! windows longer, and its askers get the error. Two agreeing reads (rule 12) are two questions, and the asker's
+//! windows longer, and its askers get the error. What is asked while writes are blocked, or to undo something, is in the
+//! next call, however many other questions wait. Two agreeing reads (rule 12) are two questions, and the asker's
 //! business.
 
 use super::budget::{Api, Budget};
@@ -33,7 +34,7 @@ const SLOW_WINDOWS_MS: [i64; 2] = [2_000, 5_000];
 /// four carry 800 questions.
 const CALLS_MAX: usize = 4;
 
-/// Questions that may wait to be collected; more wait in their askers.
+/// Questions of a kind that may wait to be collected; more wait in their askers.
 const QUEUE: usize = 1_024;
 
 /// The most names or ids of one call to Auto Scaling.
@@ -225,11 +226,13 @@ struct Kind {
 #[derive(Debug)]
 struct Queue<I, T> {
     questions: mpsc::Sender<Question<I, T>>,
+    /// A way of their own for those that do not wait behind others.
+    urgent: mpsc::Sender<Question<I, T>>,
 }
 
 impl<I, T> Clone for Queue<I, T> {
     fn clone(&self) -> Self {
-        Self { questions: self.questions.clone() }
+        Self { questions: self.questions.clone(), urgent: self.urgent.clone() }
     }
 }
 
@@ -239,15 +242,17 @@ where
     T: Clone + Send + Sync + 'static,
 {
     fn start(kind: Kind, describe: impl Fn(Vec<I>) -> BoxFuture<'static, Found<I, T>> + Send + Sync + 'static) -> Self {
-        let (questions, received) = mpsc::channel(QUEUE);
+        let ((questions, received), (urgent, received_urgent)) = (mpsc::channel(QUEUE), mpsc::channel(QUEUE));
         let collector = Collector { kind, describe: Arc::new(describe), throttled: 0 };
-        tokio::spawn(collector.run(received));
-        Self { questions }
+        tokio::spawn(collector.run(received_urgent, received));
+        Self { questions, urgent }
     }
 
     async fn ask(&self, id: &I) -> Answer<T> {
         let (asker, answer) = oneshot::channel();
-        let asked = self.questions.send((id.clone(), traffic::current(), asker)).await.is_ok();
+        let traffic = traffic::current();
+        let way = if traffic > Traffic::Forward { &self.urgent } else { &self.questions };
+        let asked = way.send((id.clone(), traffic, asker)).await.is_ok();
         let gone = || ApiError {
             operation: "Describe",
             class: Class::Unknown,
@@ -269,25 +274,37 @@ struct Collector<I, T> {
 
 /// What one call is to answer.
 struct Batch<I, T> {
-    askers: BTreeMap<I, Vec<Asker<T>>>,
+    askers: BTreeMap<I, Vec<(Traffic, Asker<T>)>>,
     /// Of the most urgent question.
     traffic: Traffic,
 }
 
-impl<I: Ord, T> Batch<I, T> {
+impl<I: Clone + Ord, T> Batch<I, T> {
     fn new() -> Self {
         Self { askers: BTreeMap::new(), traffic: Traffic::Forward }
     }
 
-    /// Takes a question about something that it asks for anyway, or that there is room for; else gives it back.
-    fn add(&mut self, question: Question<I, T>, most: usize) -> Option<Question<I, T>> {
+    /// Takes a question about something that it asks for anyway, that there is room for, or that is more urgent than
+    /// another; gives back what is left out for it.
+    fn add(&mut self, question: Question<I, T>, most: usize) -> Vec<Question<I, T>> {
         let (id, traffic, asker) = question;
+        let mut out = Vec::new();
         if self.askers.len() >= most && !self.askers.contains_key(&id) {
-            return Some((id, traffic, asker));
+            let Some(other) = self.less_urgent_than(traffic) else { return vec![(id, traffic, asker)] };
+            let askers = self.askers.remove(&other).unwrap_or_default();
+            out.extend(askers.into_iter().map(|(traffic, asker)| (other.clone(), traffic, asker)));
         }
-        self.askers.entry(id).or_default().push(asker);
+        self.askers.entry(id).or_default().push((traffic, asker));
         self.traffic = self.traffic.max(traffic);
-        None
+        out
+    }
+
+    fn less_urgent_than(&self, traffic: Traffic) -> Option<I> {
+        if traffic == Traffic::Forward {
+            return None;
+        }
+        let less = |askers: &[(Traffic, Asker<T>)]| askers.iter().all(|(asked, _)| *asked < traffic);
+        self.askers.iter().find(|(_, askers)| less(askers)).map(|(id, _)| id.clone())
     }
 }
 
@@ -297,7 +314,7 @@ where
     T: Clone + Send + Sync + 'static,
 {
     /// Until nobody can ask any more; then nobody waits either, and calls that are out are dropped.
-    async fn run(mut self, mut questions: mpsc::Receiver<Question<I, T>>) {
+    async fn run(mut self, mut urgent: mpsc::Receiver<Question<I, T>>, mut questions: mpsc::Receiver<Question<I, T>>) {
         let most = self.kind.most;
         let mut calls: JoinSet<bool> = JoinSet::new();
         // Came while a full batch waited to go, and ask for something else: theirs are the next batches.
@@ -305,14 +322,21 @@ where
         // A window begins with its first question.
         loop {
             if early.is_empty() {
-                let Some(first) = questions.recv().await else { return };
-                early.push_back(first);
+                let first = tokio::select! {
+                    biased;
+                    first = urgent.recv() => first,
+                    first = questions.recv() => first,
+                };
+                early.extend(first);
+                if early.is_empty() {
+                    return;
+                }
             }
             while let Some(done) = calls.try_join_next() {
                 self.note(&done);
             }
             let mut batch = Batch::new();
-            early = std::mem::take(&mut early).into_iter().filter_map(|question| batch.add(question, most)).collect();
+            early = std::mem::take(&mut early).into_iter().flat_map(|question| batch.add(question, most)).collect();
             let (clock, budget) = (Arc::clone(&self.kind.clock), Arc::clone(&self.kind.budget));
             let mut window = clock.sleep_until(clock.now().plus(self.window_ms()));
             let mut open = true;
@@ -330,6 +354,10 @@ where
                     biased;
                     Some(done) = calls.join_next(), if !calls.is_empty() => self.note(&done),
                     () = admitted(&mut admission) => break,
+                    question = urgent.recv() => match question {
+                        Some(question) => early.extend(batch.add(question, most)),
+                        None => return,
+                    },
                     question = questions.recv(), if early.len() < QUEUE => match question {
                         Some(question) => early.extend(batch.add(question, most)),
                         None => return,
@@ -338,7 +366,7 @@ where
                 }
             }
             // Whoever has stopped waiting needs no call.
-            batch.askers.retain(|_, askers| askers.iter().any(|asker| !asker.is_closed()));
+            batch.askers.retain(|_, askers| askers.iter().any(|(_, asker)| !asker.is_closed()));
             if !batch.askers.is_empty() {
                 let (describe, budget) = (Arc::clone(&self.describe), Arc::clone(&budget));
                 calls.spawn(answer(batch, describe, self.kind.api, budget));
@@ -404,7 +432,7 @@ async fn answer<I: Clone + Ord, T: Clone>(
             }
         }
         for id in ids {
-            for asker in batch.askers.remove(&id).unwrap_or_default() {
+            for (_, asker) in batch.askers.remove(&id).unwrap_or_default() {
                 let answer = found.as_ref().map(|items| items.get(&id).cloned()).map_err(Clone::clone);
                 drop(asker.send(answer));
             }

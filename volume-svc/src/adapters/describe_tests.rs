@@ -156,6 +156,36 @@ async fn a_full_batch_that_waits_takes_who_asks_for_the_same() {
     assert_eq!(bench.cloud.calls().len(), CALLS_MAX + 2);
 }
 
+/// Thousands that wait for their gates ask on, and must not make those wait whose writes are blocked.
+#[tokio::test]
+async fn what_is_asked_while_writes_are_blocked_is_in_the_next_call() {
+    let bench = Bench::start();
+    *bench.cloud.held.lock().unwrap() = true;
+    let mut crowd: Vec<_> = (0..5_000).map(|n| bench.ask(n)).collect();
+    assert_eq!(bench.calls().await, CALLS_MAX);
+    bench.clock.advance(WINDOW_MS);
+    bench.settle().await;
+    let describer = bench.describer.clone();
+    let blocked = traffic::on_behalf_of(Traffic::Blocked, async move { describer.volume(&id(9_000)).await });
+    let blocked = tokio::spawn(blocked);
+    assert_eq!(bench.calls().await, CALLS_MAX, "no more are out at a time");
+    *bench.cloud.held.lock().unwrap() = false;
+    bench.cloud.release.notify_one();
+    assert!(bench.calls().await > CALLS_MAX);
+    assert!(bench.cloud.calls()[CALLS_MAX].contains(&id(9_000)), "{:?}", bench.cloud.calls()[CALLS_MAX].first());
+    // Whoever was left out for it is asked for all the same.
+    bench.cloud.release.notify_waiters();
+    crowd.push(blocked);
+    for answer in crowd {
+        while !answer.is_finished() {
+            bench.clock.advance(WINDOW_MS);
+            bench.cloud.release.notify_waiters();
+            bench.settle().await;
+        }
+        assert!(answer.await.unwrap().is_ok());
+    }
+}
+
 #[tokio::test]
 async fn nobody_gets_an_answer_older_than_the_question() {
     let bench = Bench::start();

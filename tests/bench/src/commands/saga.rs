@@ -61,7 +61,8 @@ fn measure(args: &Args) -> Result<Value, Fault> {
         Ok::<_, Fault>((measured, parked))
     })?;
     let mut counted = Vec::new();
-    for count in [10, 100, 1_000, 10_000].into_iter().filter(|count| *count <= args.crowd) {
+    let smaller = [10, 100, 1_000].into_iter().filter(|count| *count < args.crowd);
+    for count in smaller.chain([args.crowd]) {
         let found = describes::measure(count, &tell)?;
         tell("describes", &found);
         counted.push(found);

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tiershift_core::UnixMs;
 use tiershift_core::catalogue::Catalogue;
+use tiershift_core::ids::ChangeId;
 use tiershift_tests::world::process::Process;
 use tiershift_tests::world::rig::{ORIGIN_MS, Rig};
 use tiershift_tests::world::subscriber::FINGERPRINT;
@@ -30,8 +31,8 @@ const LOOK_AT_LEAST_EVERY: Duration = Duration::from_mins(1);
 /// Gates closed at a time: two detachments a second and some 40 s behind the gate are 80; half of it leaves room.
 const PERMITS: u32 = 40;
 
-/// Ends between two lines of progress.
-const TOLD_EVERY: u64 = 500;
+/// Between two lines of progress, in virtual time.
+const TOLD_EVERY_MS: i64 = 600_000;
 
 /// The zone that everything lies in.
 const ZONE: &str = "us-east-1b";
@@ -76,9 +77,11 @@ async fn move_all(
     let mut describes: BTreeMap<String, u64> = BTreeMap::new();
     let mut seen = 0;
     let mut changes = JoinSet::new();
+    let mut ids = Vec::with_capacity(count);
     for number in 1..=count {
         let (rig, service, id) = (Arc::clone(&rig), process.migrations.clone(), rig.change_id());
         let wish = rig.wish(&format!("crowd-{number}"), "ladybug-large");
+        ids.push(id.clone());
         changes.spawn(async move {
             let started = service.start(&id, &wish, "user_ada", FINGERPRINT).await;
             started.map_err(|fault| Fault::from(format!("not started: {:?}", fault.error())))?;
@@ -101,7 +104,12 @@ async fn move_all(
         });
     }
     let mut ends: BTreeMap<String, u64> = BTreeMap::new();
+    let mut told_at = rig.clock.now();
     loop {
+        if rig.clock.now().since(told_at) >= TOLD_EVERY_MS {
+            told_at = rig.clock.now();
+            tell("stages", &stages(&rig, &ids).await?);
+        }
         let page = rig.cloud.at_once(ReadLedger { after_seq: seen, limit: 0 });
         for call in &page.entries {
             seen = call.seq;
@@ -114,17 +122,24 @@ async fn move_all(
             ended = changes.join_next() => match ended {
                 Some(ended) => {
                     *ends.entry(ended??).or_default() += 1;
-                    let so_far: u64 = ends.values().sum();
-                    if so_far.is_multiple_of(TOLD_EVERY) {
-                        let hours = rig.clock.now().since(UnixMs(ORIGIN_MS)) / 3_600_000;
-                        tell("ended", &json!({ "migrations": so_far, "of": count, "simulated_hours": hours }));
-                    }
                 }
                 None => return Ok((ends, describes)),
             },
             () = tokio::time::sleep(READ_EVERY) => {}
         }
     }
+}
+
+/// How many are in which stage.
+async fn stages(rig: &Rig, ids: &[ChangeId]) -> Result<Value, Fault> {
+    let mut stages: BTreeMap<String, u64> = BTreeMap::new();
+    for id in ids {
+        let head = rig.head(id).await;
+        let stage = if head.done_at.is_some() { "done".to_owned() } else { format!("{:?}", head.view.stage) };
+        *stages.entry(stage).or_default() += 1;
+    }
+    let minutes = rig.clock.now().since(UnixMs(ORIGIN_MS)) / 60_000;
+    Ok(json!({ "simulated_minutes": minutes, "migrations": stages }))
 }
 
 /// A cloud with so many small graphs, each alone on its volume and instance, and as many idle large instances: Auto Scaling

@@ -66,12 +66,10 @@ pub(crate) fn obtain(t: &Turn<'_>, spec: &Spec) -> Next {
 /// The first idle instance that was not refused, condemned or dropped; `Err` while that is not known.
 pub(crate) fn candidates<'a>(t: &Turn<'a>) -> Result<Option<&'a Candidate>, Next> {
     match t.seen(&Observe::Candidates).map(|s| &s.seen) {
-        Some(Seen::Candidates(list)) => Ok(list.iter().find(|c| {
-            !t.s.rejected.contains(&c.instance)
-                && !t.m.condemned.contains(&c.instance)
-                && !t.m.is_source(&c.instance)
-                && !t.m.dropped.iter().any(|(p, _)| p.instance == c.instance)
-        })),
+        Some(Seen::Candidates(list)) => {
+            let wanted = |c: &&Candidate| !t.s.rejected.contains(&c.instance) && !t.m.is_done_with(&c.instance);
+            Ok(list.iter().find(wanted))
+        }
         _ => Err(t.ask(Observe::Candidates, t.set.retry_ms)),
     }
 }

@@ -16,7 +16,7 @@ use tiershift_core::Reason;
 pub(crate) const ACCOUNT: &str = "account";
 
 /// The longest between two looks for a permit.
-const LOOK_SELDOM_MS: i64 = 30_000;
+const LOOK_SELDOM_MS: i64 = 300_000;
 
 /// The graph's size and the target's state are "just read" for so long: permits may be waited for much longer.
 const FRESH_MS: i64 = 10_000;
@@ -47,22 +47,25 @@ pub(crate) fn next(t: &Turn<'_>) -> Next {
 
 /// Waiting here is not bounded: nothing is blocked, and the permits of others end with their migrations.
 fn permitted(t: &Turn<'_>) -> Result<(), Next> {
-    let spec = t.spec().ok_or(Next::Idle)?;
-    let Some(Seen::Permits(taken)) = t.seen(&Observe::Permits).map(|s| &s.seen) else {
-        return Err(t.ask(Observe::Permits, t.set.retry_ms));
-    };
-    let limits = [(ACCOUNT, t.set.permits_account), (spec.target_group.as_str(), t.set.permits_group)];
-    let before = limits.map(|(name, most)| (taken.get(name).copied().unwrap_or(0) + 1).saturating_sub(most.into()));
-    let [account, group] = before;
-    match account.max(group) {
-        0 => Ok(()),
-        before => Err(t.ask(Observe::Permits, look_for_permit_every_ms(t.set.retry_ms, before))),
+    match before(t) {
+        Some(0) => Ok(()),
+        Some(before) => Err(t.ask(Observe::Permits, look_for_permit_every_ms(t.set.retry_ms, before))),
+        None => Err(t.ask(Observe::Permits, t.set.retry_ms)),
     }
 }
 
-/// The more are to give back their permit first, the more seldom it is looked for: thousands may wait. A permit is held
-/// for half a minute or more, so that by twenty of them a quarter of a second each is well before one's turn.
-fn look_for_permit_every_ms(retry_ms: i64, before: u64) -> i64 {
+/// How many permits are to be given back before there is one for this migration, as it was seen last.
+pub(crate) fn before(t: &Turn<'_>) -> Option<u64> {
+    let Some(Seen::Permits(taken)) = t.seen(&Observe::Permits).map(|s| &s.seen) else { return None };
+    let limits = [(ACCOUNT, t.set.permits_account), (t.spec()?.target_group.as_str(), t.set.permits_group)];
+    let before = limits.map(|(name, most)| (taken.get(name).copied().unwrap_or(0) + 1).saturating_sub(most.into()));
+    before.into_iter().max()
+}
+
+/// How long until a permit is looked for again, in milliseconds. The more are to give back theirs first, the more seldom:
+/// thousands may wait. A permit is held for half a minute or more, so that by twenty of them a quarter of a second each is
+/// well before one's turn.
+pub fn look_for_permit_every_ms(retry_ms: i64, before: u64) -> i64 {
     let before = i64::try_from(before).unwrap_or(i64::MAX);
     retry_ms.saturating_mul(before).saturating_div(4).clamp(retry_ms, retry_ms.max(LOOK_SELDOM_MS))
 }

@@ -13,6 +13,7 @@ pub(crate) mod preflight;
 pub(crate) mod safety_snapshot;
 pub(crate) mod settle;
 
+pub use gate::look_for_permit_every_ms;
 pub use preflight::ask as preflight_ask;
 
 use crate::effect::{Effect, Purpose};

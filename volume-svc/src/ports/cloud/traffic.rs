@@ -1,5 +1,5 @@
-//! On whose behalf AWS is called: work that goes on, or work that is being undone, which goes first where calls have
-//! to wait for each other (rule 17). What waits and for how long is `adapters/budget.rs`.
+//! On whose behalf AWS is called: work that can wait, work while writes are blocked, or work that is being undone, which
+//! goes first where calls have to wait for each other (rule 17). What waits and for how long is `adapters/budget.rs`.
 
 use std::future::Future;
 
@@ -10,9 +10,11 @@ tokio::task_local! {
 /// What a call is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Traffic {
-    /// A plan, a migration on its way forward, what settles behind one.
+    /// A plan, a migration before its gate, what settles behind one: thousands of them may wait.
     #[default]
     Forward,
+    /// A migration between its gate and its end: writes are blocked. As many as there are permits.
+    Blocked,
     /// The way back: a graph that served is not serving.
     Rollback,
 }

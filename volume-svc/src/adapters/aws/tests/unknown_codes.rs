@@ -9,6 +9,7 @@ use crate::adapters::describe::Describer;
 use crate::adapters::direct::Direct;
 use crate::alerts::tests::migration;
 use crate::alerts::{Alert, Alerts, Kind};
+use crate::idle::Idle;
 use crate::journal::Journal;
 use crate::permits::Permits;
 use crate::ports::cloud::{AutoScalingApi, Ec2Api};
@@ -46,6 +47,7 @@ async fn world(server: &Canned, alerts: Arc<Raised>) -> World {
         agents: Arc::new(HttpAgent::new("key").unwrap()),
         alerts,
         permits: Permits::new(journal.clone(), Arc::clone(&clock)),
+        idle: Idle::new(journal.clone(), Arc::clone(&clock)),
         journal,
         clock,
         agent_url_template: None,
