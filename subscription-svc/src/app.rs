@@ -9,15 +9,14 @@ use crate::payments::manual::Manual;
 use crate::payments::sim::Sim;
 use crate::payments::stripe::Stripe;
 use crate::refresh;
-use crate::saga;
 use crate::service::Service;
 use crate::store::inbox::Inbox;
-use crate::store::postgres::Postgres;
-use crate::store::postgres::tenure::{PREDECESSOR, Tenure};
+use crate::store::postgres::{self, Postgres, news};
 use crate::store::sqlite::Sqlite;
-use crate::store::{self, Store, postgres, sqlite};
+use crate::store::{self, Store, sqlite};
+use crate::webhooks::receive;
 use crate::webhooks::signature::Secret;
-use crate::webhooks::{apply, prune, receive};
+use crate::work::{self, Among};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,9 +36,6 @@ pub enum Fault {
     /// PostgreSQL.
     #[error(transparent)]
     Postgres(#[from] postgres::OpenFault),
-    /// PostgreSQL went away, or took no write for seconds: everything is to be loaded anew.
-    #[error("the database was lost; start this process again, as a supervisor does")]
-    Lost(#[source] postgres::Lost),
     /// The database, once open.
     #[error("the database cannot be read")]
     Store(#[from] store::Fault),
@@ -61,7 +57,7 @@ pub enum Fault {
 pub struct App {
     service: Arc<Service>,
     store: Arc<dyn Store>,
-    tenure: Option<Tenure>,
+    among: Among,
     server: server::Server,
     watches: CancellationToken,
     webhooks: Option<Webhooks>,
@@ -78,7 +74,7 @@ impl App {
     /// Opens everything and takes the port.
     pub async fn start(config: Config) -> Result<Self, Fault> {
         let clock: Arc<dyn Clock> = Arc::new(config.clock);
-        let (store, inbox, tenure) = open(&config.database).await?;
+        let (store, inbox, among) = open(&config.database).await?;
         let book = || Book::open(&config.payments_book).map(Arc::new);
         let payments: Arc<dyn Payments> = match config.payments {
             config::Payments::Sim(behaviours) => Arc::new(Sim::new(book()?, behaviours)),
@@ -94,9 +90,9 @@ impl App {
         service.catalogue = config.catalogue;
         service.flags = config.flags;
         service.hold_at(config.hold);
-        if tenure.is_some() {
-            // Over PostgreSQL what is committed is not always this process's, and its database may be another one tomorrow.
-            service.replica.share();
+        if matches!(among, Among::Several { .. }) {
+            // What is committed is not always this process's, and its database may be another one tomorrow.
+            service.share();
         }
         // Who receives none applies none: a replay would be a promise that nobody keeps.
         service.inbox = config.webhooks.as_ref().map(|_| Arc::clone(&inbox));
@@ -117,7 +113,7 @@ impl App {
                 Some(Webhooks { listener, secrets: webhooks.secrets, inbox })
             }
         };
-        Ok(Self { service, store, tenure, server, watches, webhooks })
+        Ok(Self { service, store, among, server, watches, webhooks })
     }
 
     /// Where webhooks are received.
@@ -132,34 +128,28 @@ impl App {
 
     /// Serves until `stop`, then ends in phases.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Fault> {
-        let Self { service, store, tenure, server, watches, webhooks } = self;
-        let (saga_stop, server_stop) = (CancellationToken::new(), CancellationToken::new());
-        let webhooks_stop = CancellationToken::new();
-        let webhooks = tokio::spawn(receive(webhooks, Arc::clone(&service), webhooks_stop.clone()));
+        let Self { service, store, among, server, watches, webhooks } = self;
+        let (work_stop, server_stop, webhooks_stop) =
+            (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+        // To the end of this, so that what is answered until then is vouched for.
         let refresh_stop = CancellationToken::new();
         let _ends_with_this = refresh_stop.clone().drop_guard();
-        if tenure.is_some() {
-            let name = format!("process {}", std::process::id());
-            tokio::spawn(refresh::run(Arc::clone(&service), name, refresh_stop));
+        if let Among::Several { url, process } = &among {
+            let refreshing = refresh::run(Arc::clone(&service), process.clone(), refresh_stop.clone());
+            tokio::spawn(refreshing);
+            tokio::spawn(news::hear(url.clone(), Arc::clone(&service), refresh_stop));
         }
-        let saga = tokio::spawn(saga::run(service, saga_stop.clone()));
+        let inbox = webhooks.as_ref().map(|webhooks| Arc::clone(&webhooks.inbox));
+        let receiving = tokio::spawn(receive(webhooks, Arc::clone(&service), webhooks_stop.clone()));
+        let working = tokio::spawn(work::run(among, service, inbox, work_stop.clone()));
         let health = server.health();
         let mut serving = tokio::spawn(server.run(server_stop.clone()));
         health.serving().await;
-        let tenure_end = CancellationToken::new();
-        let mut tenure = tenure.map(|tenure| tokio::spawn(tenure.keep(tenure_end.clone())));
         tokio::select! {
             biased;
             () = stop.cancelled() => {}
-            lost = lost(&mut tenure) => {
-                // At once: what it answers from memory is no longer known to be true.
-                saga_stop.cancel();
-                server_stop.cancel();
-                webhooks_stop.cancel();
-                return Err(Fault::Lost(lost));
-            }
             ended = &mut serving => {
-                saga_stop.cancel();
+                work_stop.cancel();
                 webhooks_stop.cancel();
                 return ended.map_err(broken).and_then(|ended| ended.map(|_| ())).map_err(Fault::Server);
             }
@@ -173,62 +163,42 @@ impl App {
             })
             .then("webhooks", Duration::from_secs(8), async move {
                 webhooks_stop.cancel();
-                note(webhooks).await;
+                note(receiving).await;
             })
-            .then("sagas", Duration::from_secs(3), async move {
-                saga_stop.cancel();
-                note(saga).await;
+            .then("work", Duration::from_secs(3), async move {
+                work_stop.cancel();
+                note(working).await;
             })
             .then("store", Duration::from_secs(3), async move { store.close().await });
         plan.run().await;
-        // Last, so that a successor finds everything written.
-        tenure_end.cancel();
-        if let Some(tenure) = tenure {
-            note(tenure).await;
-        }
         Ok(())
     }
 }
 
-/// Receives webhooks and makes something of them, until `stop`.
+/// Receives webhooks, until `stop`.
 async fn receive(webhooks: Option<Webhooks>, service: Arc<Service>, stop: CancellationToken) {
     let Some(Webhooks { listener, secrets, inbox }) = webhooks else { return };
-    let arrived = Arc::clone(&service.arrived);
-    let clock = Arc::clone(&service.clock);
-    let (routes, collector) =
-        receive::endpoint(secrets, clock, Arc::clone(&inbox), Arc::clone(&arrived), receive::QUEUE_MAX, stop.clone());
-    let serving = receive::serve(listener, routes, stop.clone());
-    let pruning = prune::run(Arc::clone(&service), Arc::clone(&inbox), stop.clone());
-    tokio::join!(serving, collector, pruning, apply::run(service, inbox, arrived, stop));
+    let (clock, arrived) = (Arc::clone(&service.clock), Arc::clone(&service.arrived));
+    let (routes, collector) = receive::endpoint(secrets, clock, inbox, arrived, receive::QUEUE_MAX, stop.clone());
+    tokio::join!(receive::serve(listener, routes, stop), collector);
 }
 
-/// What [`open`] gives: the store, the same as an inbox, and who serves it.
-type Opened = (Arc<dyn Store>, Arc<dyn Inbox>, Option<Tenure>);
+/// What [`open`] gives: the store, the same as an inbox, and who else may serve it.
+type Opened = (Arc<dyn Store>, Arc<dyn Inbox>, Among);
 
-/// Opens the database, and sees to it that no other process serves it.
+/// Opens the database.
 async fn open(database: &Database) -> Result<Opened, Fault> {
     match database {
         Database::Sqlite(path) => {
             let store = Arc::new(Sqlite::open(path).await?);
-            Ok((Arc::clone(&store) as Arc<dyn Store>, store, None))
+            Ok((Arc::clone(&store) as Arc<dyn Store>, store, Among::Alone))
         }
         Database::Postgres { url, migrate, .. } => {
             let store = Arc::new(Postgres::open(url, *migrate).await?);
-            let tenure = Tenure::take(url, &format!("process {}", std::process::id()), PREDECESSOR).await?;
-            Ok((Arc::clone(&store) as Arc<dyn Store>, store, Some(tenure)))
+            // Processes in containers share their numbers, and restarts their hosts.
+            let process = format!("process {} ({:016x})", std::process::id(), rand::random::<u64>());
+            Ok((Arc::clone(&store) as Arc<dyn Store>, store, Among::Several { url: url.clone(), process }))
         }
-    }
-}
-
-/// When the tenure is lost; never where there is none, or when it was given back.
-async fn lost(tenure: &mut Option<JoinHandle<Option<postgres::Lost>>>) -> postgres::Lost {
-    match tenure {
-        Some(keeping) => match keeping.await {
-            Ok(Some(lost)) => lost,
-            Ok(None) => std::future::pending().await,
-            Err(broken) => postgres::Lost(Box::new(broken)),
-        },
-        None => std::future::pending().await,
     }
 }
 

@@ -5,6 +5,7 @@
 
 use crate::store::Published;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::watch;
 
@@ -17,6 +18,8 @@ const KEPT: usize = 4_096;
 pub struct Hub {
     recent: RwLock<Recent>,
     head: watch::Sender<u64>,
+    /// How often the store went back in time.
+    histories: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -35,7 +38,7 @@ impl Default for Hub {
 impl Hub {
     /// Empty.
     pub fn new() -> Self {
-        Self { recent: RwLock::new(Recent::default()), head: watch::Sender::new(0) }
+        Self { recent: RwLock::default(), head: watch::Sender::new(0), histories: AtomicU64::new(0) }
     }
 
     /// Publishes the events of one transaction, in commit order.
@@ -83,6 +86,19 @@ impl Hub {
             *self.recent.write().unwrap_or_else(PoisonError::into_inner) = Recent::default();
             self.head.send_replace(feed);
         }
+    }
+
+    /// The store went back in time, and has events up to this feed number: what was seen of the old history may be numbered
+    /// as what comes. Wakes everybody.
+    pub fn torn(&self, feed: u64) {
+        self.histories.fetch_add(1, Ordering::SeqCst);
+        *self.recent.write().unwrap_or_else(PoisonError::into_inner) = Recent::default();
+        self.head.send_replace(feed);
+    }
+
+    /// Which history the events are of, by this process's own count.
+    pub fn history(&self) -> u64 {
+        self.histories.load(Ordering::SeqCst)
     }
 
     /// Forgets what it has: the next watchers read the store. After a transaction whose outcome is not known, an
@@ -143,6 +159,10 @@ mod tests {
         assert_eq!((feeds(&hub, 14), *hub.subscribe().borrow()), (None, 17));
         hub.publish(vec![published(16)]);
         assert_eq!((feeds(&hub, 15), *hub.subscribe().borrow()), (Some(vec![16]), 17), "17 is still to be read");
+        let (watching, history) = (hub.subscribe(), hub.history());
+        hub.torn(12);
+        assert!(watching.has_changed().expect("it lives") && history != hub.history());
+        assert_eq!((feeds(&hub, 12), *watching.borrow()), (None, 12), "everything is read anew");
     }
 
     #[test]

@@ -25,3 +25,4 @@ pub mod service;
 pub mod store;
 pub mod usecase;
 pub mod webhooks;
+pub mod work;

@@ -6,6 +6,7 @@
 use crate::service::Service;
 use crate::store;
 use futures_util::StreamExt as _;
+use std::time::Duration;
 use tiershift_core::UnixMs;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -18,11 +19,23 @@ pub fn doubled_ms(attempts: u32, first_ms: i64, longest_ms: i64) -> i64 {
     first_ms.saturating_mul(1_i64 << attempts.min(30)).min(longest_ms)
 }
 
-/// Waits for an instant; for ever, if there is none.
+/// Among several processes, the longest between two looks at what is due, in real time: others do not say what they leave to
+/// be done.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Waits for an instant; for ever, if there is none and nobody else leaves anything to be done.
 pub async fn until(service: &Service, next: Option<UnixMs>) {
-    match next {
-        Some(at) => service.clock.sleep_until(at).await,
-        None => std::future::pending().await,
+    let due = async {
+        match next {
+            Some(at) => service.clock.sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    };
+    if service.shared {
+        // Which of them ended it does not matter: what is due is read.
+        let _ = tokio::time::timeout(LOOK_EVERY, due).await;
+    } else {
+        due.await;
     }
 }
 

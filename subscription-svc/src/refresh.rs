@@ -21,6 +21,9 @@ const EVERY_MS: i64 = 250;
 /// The least of it in real time: a development stack's clock may run a hundred times as fast as the wall.
 const LEAST: Duration = Duration::from_millis(50);
 
+/// Between two refreshes that others' commits call for: each is a commit of its own.
+const APART: Duration = Duration::from_millis(5);
+
 /// After one that failed, and between two tries to catch up with another history.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -56,10 +59,14 @@ pub async fn run(service: Arc<Service>, name: String, stop: CancellationToken) {
                 AGAIN
             }
         };
+        let woken = async {
+            tokio::time::sleep(APART).await;
+            service.committer.refresh.notified().await;
+        };
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            () = service.committer.refresh.notified() => {}
+            () = woken => {}
             () = tokio::time::sleep(next) => {}
         }
     }
@@ -91,6 +98,7 @@ async fn anew(service: &Service) -> Result<(), Fault> {
     }
     // Behind the comparison, so that what it closed is in it.
     service.committer.reload().await?;
+    service.hub.torn(service.store.feed_head().await?);
     service.replica.depart_anew();
     Ok(())
 }
@@ -101,5 +109,6 @@ fn heard(service: &Service, found: &Refreshed) {
         service.hub.elsewhere(found.feed);
         service.committer.owed.notify_one();
         service.committer.lives.notify_one();
+        service.follow.notify_one();
     }
 }

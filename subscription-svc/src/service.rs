@@ -41,6 +41,11 @@ impl Learned {
         *at.entry((change.clone(), what)).or_insert(now)
     }
 
+    /// Begins every wait anew.
+    pub fn clear(&self) {
+        self.at.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// The change has ended: nothing of it is waited for any more.
     pub fn forget(&self, change: &ChangeId) {
         let mut at = self.at.lock().unwrap_or_else(PoisonError::into_inner);
@@ -80,6 +85,8 @@ pub struct Service {
     pub inbox: Option<Arc<dyn Inbox>>,
     /// Told of events that are to be looked at.
     pub arrived: Arc<Notify>,
+    /// Whether other processes serve the same store: what they leave to be done wakes nobody here.
+    pub shared: bool,
 }
 
 impl Service {
@@ -108,7 +115,14 @@ impl Service {
             follow: Notify::new(),
             inbox: None,
             arrived: Arc::new(Notify::new()),
+            shared: false,
         }
+    }
+
+    /// Other processes serve the same store.
+    pub fn share(&mut self) {
+        self.shared = true;
+        self.replica.share();
     }
 
     /// Where to stand still: everywhere that it may.

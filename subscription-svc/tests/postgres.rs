@@ -100,20 +100,19 @@ async fn a_standby_is_refused_until_it_is_promoted_and_then_has_everything() {
 }
 
 #[tokio::test]
-async fn one_process_serves_a_database_and_its_loss_is_noticed() {
+async fn one_process_works_and_its_loss_is_noticed() {
     let (server, url) = server(&[]);
     open(&url).await.close().await;
-    let first = Tenure::take(&url, "the first", Duration::ZERO).await.expect("free");
-    let second = Tenure::take(&url, "the second", Duration::ZERO).await.expect_err("taken");
-    assert!(matches!(&second, OpenFault::Taken(by) if by == "the first"), "{second:?}");
-
-    // One that is ending is waited for.
-    let end = CancellationToken::new();
-    let keeping = tokio::spawn(first.keep(end.clone()));
+    let first = Tenure::take(&url, "the first").await.expect("free");
     let waiting = {
         let url = url.clone();
-        tokio::spawn(async move { Tenure::take(&url, "the second", BOUND).await })
+        tokio::spawn(async move { Tenure::take(&url, "the second").await })
     };
+    // The first shows life for longer than one that stands still is waited for.
+    let end = CancellationToken::new();
+    let keeping = tokio::spawn(first.keep(end.clone()));
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    assert!(!waiting.is_finished() && !keeping.is_finished());
     end.cancel();
     assert!(keeping.await.expect("no panic").is_none(), "given back, not lost");
     let second = waiting.await.expect("no panic").expect("free at last");
@@ -124,12 +123,26 @@ async fn one_process_serves_a_database_and_its_loss_is_noticed() {
     assert!(lost.is_some());
 }
 
+#[tokio::test]
+async fn the_session_of_one_that_stands_still_is_ended() {
+    let (_server, url) = server(&[]);
+    open(&url).await.close().await;
+    // It never beats: as a process that is stopped, whose kernel keeps its connection.
+    let still = Tenure::take(&url, "stands still").await.expect("free");
+    let next = tokio::time::timeout(BOUND, Tenure::take(&url, "the next")).await.expect("in time").expect("taken");
+    let lost = tokio::time::timeout(BOUND, still.keep(CancellationToken::new())).await.expect("it is noticed");
+    assert!(lost.is_some(), "it learns of it at its next beat");
+    let end = CancellationToken::new();
+    end.cancel();
+    assert!(next.keep(end).await.is_none());
+}
+
 /// H2: a primary that is cut off from its standby takes no beat, although its own settings would not wait.
 #[tokio::test]
 async fn h2_a_process_of_an_isolated_primary_does_not_go_on() {
     let (server, url) = server(&["synchronous_commit=local"]);
     open(&url).await.close().await;
-    let tenure = Tenure::take(&url, "the only one", Duration::ZERO).await.expect("free");
+    let tenure = Tenure::take(&url, "the only one").await.expect("free");
     let keeping = tokio::spawn(tenure.keep(CancellationToken::new()));
     server.sql("test_0", "ALTER SYSTEM SET synchronous_standby_names = 'gone'").expect("set");
     server.sql("test_0", "SELECT pg_reload_conf()").expect("set");

@@ -8,7 +8,6 @@ mod support;
 use futures_util::StreamExt as _;
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
 use subscription_core::access::Gate;
 use subscription_svc::store::Key;
 use subscription_svc::store::rows::{AuditKind, PaymentOutcome};
@@ -16,7 +15,6 @@ use support::stack::{Database, Kind, Stack, Stores, bounded, cancel, change, fol
 use support::volume::Script;
 use tiershift_core::catalogue::Catalogue;
 use tiershift_core::ids::ChangeId;
-use tiershift_postgres::Server;
 use tiershift_proto::subscription::v1 as pb;
 use tokio::process::Command;
 
@@ -264,30 +262,6 @@ async fn it_ends_in_order_when_told_to() {
     }
     assert_eq!(end, Some(tiershift_proto::common::v1::WatchEndKind::ComeBack));
     assert!(bounded("the end", process.child.wait()).await.expect("ended").success());
-}
-
-/// A process whose database is gone must not go on answering from memory; whoever starts it again has everything.
-#[tokio::test]
-async fn on_postgresql_a_process_that_loses_its_database_ends_and_a_second_one_is_refused() {
-    let server = Server::start(&[]).expect("a server");
-    let url = server.database().expect("a database");
-    let server = Arc::new(server);
-    let database = Database::Postgres { url, server: Arc::clone(&server) };
-    let stack = Stack::new(Script::default(), database).await;
-    let mut first = stack.start(None).await;
-    first.seed().await;
-    let mut second = stack.command(None).spawn().expect("started");
-    let status = bounded("the refusal of the second", second.wait()).await.expect("ended");
-    assert_eq!(status.code(), Some(69), "another serves the database");
-    // Its sessions end as they do in a failover.
-    server
-        .sql("postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'test_0'")
-        .expect("cut");
-    let status = bounded("the end of the first", first.child.wait()).await.expect("ended");
-    assert_eq!(status.code(), Some(69));
-    let again = stack.start(None).await;
-    let id = change(again.tiers()).await.expect("accepted");
-    assert_eq!(again.ended(&id).await.state(), pb::TierChangeState::Succeeded);
 }
 
 #[tokio::test]

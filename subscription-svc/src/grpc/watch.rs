@@ -62,6 +62,7 @@ pub async fn open(
 ) -> Result<BoxStream<'static, Result<pb::WatchTierChangeResponse, Status>>, Status> {
     let service = &api.service;
     let selection = selection(request.selection).map_err(refused)?;
+    let history = service.hub.history();
     let scope = match &selection {
         Selection::Changes(ids) => Scope::cursors("WatchTierChange", ids),
         Selection::Org(org) => Scope::cursors("WatchTierChange", org),
@@ -72,8 +73,16 @@ pub async fn open(
     let (sender, receiver) = mpsc::channel(WAITING);
     // Before the first read, so that nothing published after it is slept through.
     let head = service.hub.subscribe();
-    let watcher =
-        Watcher { service: Arc::clone(service), stop: api.stop.clone(), scope, selection, position, sender, head };
+    let watcher = Watcher {
+        service: Arc::clone(service),
+        stop: api.stop.clone(),
+        scope,
+        selection,
+        position,
+        sender,
+        head,
+        history,
+    };
     tokio::spawn(watcher.run());
     Ok(ReceiverStream::new(receiver).boxed())
 }
@@ -142,8 +151,12 @@ async fn start(service: &Service, selection: &Selection, given: Option<Position>
     if position.epoch == epoch && position.feed <= head {
         return Ok(position);
     }
+    Err(refused(of_another_life()))
+}
+
+fn of_another_life() -> Error {
     let text = "the cursor is of another life of the store; read the changes, then watch without a cursor";
-    Err(refused(Error::new(Kind::OutOfRange, Reason::CursorOutOfRange, text)))
+    Error::new(Kind::OutOfRange, Reason::CursorOutOfRange, text)
 }
 
 struct Watcher {
@@ -154,6 +167,8 @@ struct Watcher {
     position: Position,
     sender: mpsc::Sender<Result<pb::WatchTierChangeResponse, Status>>,
     head: watch::Receiver<u64>,
+    /// The hub's history when it was opened.
+    history: u64,
 }
 
 /// The reader is gone.
@@ -176,6 +191,10 @@ impl Watcher {
         let mut first = true;
         loop {
             self.head.borrow_and_update();
+            if self.service.hub.history() != self.history {
+                // What was seen may not have happened, and what comes may have its numbers.
+                return Err(Some(refused(of_another_life())));
+            }
             self.catch_up(&mut unfinished).await?;
             if let Some(open) = &mut unfinished {
                 if first {

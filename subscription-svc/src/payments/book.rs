@@ -1,13 +1,14 @@
 //! A durable book of what was done under which key: one JSON object a line, appended and synced before it counts.
 //!
 //! It belongs to the embedded adapters, as a provider's own books do, and not to our store: a lost transaction of
-//! ours must not take it along. A last line that was cut by a crash was never acknowledged and is dropped.
+//! ours must not take it along. A last line that was cut by a crash was never acknowledged and is dropped. Several processes
+//! on one machine may have it open: each reads what the others wrote, under a lock of the file, before it looks or writes.
 
 use super::{Body, Invoice};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tiershift_core::ids::ChangeId;
@@ -81,7 +82,69 @@ pub struct Book {
 #[derive(Debug)]
 struct Inner {
     entries: BTreeMap<String, Entry>,
-    file: Option<File>,
+    file: Option<Lines>,
+}
+
+/// The file, and how much of it was read.
+#[derive(Debug)]
+struct Lines {
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+    count: usize,
+}
+
+impl Lines {
+    /// Reads what others wrote since. A line without an end is one of a crash, for who writes holds the lock.
+    fn news(&mut self) -> Result<Vec<Entry>, Fault> {
+        let io = |error| Fault::File(self.path.clone(), error);
+        let mut text = String::new();
+        self.file.seek(SeekFrom::Start(self.bytes)).map_err(io)?;
+        self.file.read_to_string(&mut text).map_err(io)?;
+        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        let mut entries = Vec::new();
+        for line in text[..whole].lines() {
+            self.count += 1;
+            let (path, number) = (&self.path, self.count);
+            let broken = |source| Fault::Line { path: path.clone(), line: number, source };
+            entries.push(serde_json::from_str(line).map_err(broken)?);
+        }
+        self.bytes += u64::try_from(whole).unwrap_or(u64::MAX);
+        if text.len() > whole {
+            self.file.set_len(self.bytes).map_err(|error| Fault::File(self.path.clone(), error))?;
+        }
+        Ok(entries)
+    }
+
+    fn append(&mut self, entry: &Entry) -> io::Result<()> {
+        let mut line = serde_json::to_string(entry)?;
+        line.push('\n');
+        self.file.write_all(line.as_bytes())?;
+        self.file.sync_data()?;
+        self.bytes += u64::try_from(line.len()).unwrap_or(u64::MAX);
+        self.count += 1;
+        Ok(())
+    }
+}
+
+impl Inner {
+    /// Up to date with the file, which nobody else writes until `act` is done.
+    fn with<T>(&mut self, act: impl FnOnce(&mut Self) -> Result<T, Fault>) -> Result<T, Fault> {
+        let Some(lines) = &mut self.file else { return act(self) };
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |error| Fault::File(path, error)
+        };
+        lines.file.lock().map_err(io(&lines.path))?;
+        let done = lines.news().and_then(|news| {
+            self.entries.extend(news.into_iter().map(|entry| (entry.key.clone(), entry)));
+            act(self)
+        });
+        if let Some(lines) = &self.file {
+            lines.file.unlock().map_err(io(&lines.path))?;
+        }
+        done
+    }
 }
 
 impl Book {
@@ -92,25 +155,12 @@ impl Book {
 
     /// Opens, or begins, a book in a file.
     pub fn open(path: &Path) -> Result<Self, Fault> {
-        let io = |error| Fault::File(path.to_owned(), error);
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(io(error)),
-        };
-        let whole = text.rfind('\n').map_or(0, |end| end + 1);
-        let mut entries = BTreeMap::new();
-        for (n, line) in text[..whole].lines().enumerate() {
-            let entry: Entry = serde_json::from_str(line).map_err(|source| Fault::Line {
-                path: path.to_owned(),
-                line: n + 1,
-                source,
-            })?;
-            entries.insert(entry.key.clone(), entry);
-        }
-        let file = OpenOptions::new().create(true).append(true).open(path).map_err(io)?;
-        file.set_len(u64::try_from(whole).unwrap_or(u64::MAX)).map_err(io)?;
-        Ok(Self { inner: Mutex::new(Inner { entries, file: Some(file) }) })
+        let opened = OpenOptions::new().create(true).append(true).read(true).open(path);
+        let file = opened.map_err(|error| Fault::File(path.to_owned(), error))?;
+        let lines = Lines { path: path.to_owned(), file, bytes: 0, count: 0 };
+        let mut inner = Inner { entries: BTreeMap::new(), file: Some(lines) };
+        inner.with(|_| Ok(()))?;
+        Ok(Self { inner: Mutex::new(inner) })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -119,27 +169,25 @@ impl Book {
     }
 
     /// What was done under a key.
-    pub fn get(&self, key: &str) -> Option<Entry> {
-        self.lock().entries.get(key).cloned()
+    pub fn get(&self, key: &str) -> Result<Option<Entry>, Fault> {
+        self.lock().with(|inner| Ok(inner.entries.get(key).cloned()))
     }
 
     /// Does it, once: a key that is there stays as it is. It counts when this returns.
-    pub fn enter(&self, entry: Entry) -> io::Result<()> {
-        let mut inner = self.lock();
-        if inner.entries.contains_key(&entry.key) {
-            return Ok(());
-        }
-        if let Some(file) = &mut inner.file {
-            let mut line = serde_json::to_string(&entry)?;
-            line.push('\n');
-            file.write_all(line.as_bytes())?;
-            file.sync_data()?;
-        }
-        inner.entries.insert(entry.key.clone(), entry);
-        Ok(())
+    pub fn enter(&self, entry: Entry) -> Result<(), Fault> {
+        self.lock().with(|inner| {
+            if inner.entries.contains_key(&entry.key) {
+                return Ok(());
+            }
+            if let Some(lines) = &mut inner.file {
+                lines.append(&entry).map_err(|error| Fault::File(lines.path.clone(), error))?;
+            }
+            inner.entries.insert(entry.key.clone(), entry);
+            Ok(())
+        })
     }
 
-    /// What a change took in all, in cents: what was taken less what was given back (invariant 7).
+    /// What a change took in all, as far as this process has read, in cents: what was taken less what was given back (invariant 7).
     pub fn net_cents(&self, change: &ChangeId) -> i64 {
         self.lock().entries.values().filter(|e| e.change.as_ref() == Some(change)).map(|e| e.amount_cents).sum()
     }
@@ -181,6 +229,21 @@ mod tests {
         book.enter(entry("c", 1)).expect("entered");
         drop(book);
         assert_eq!(Book::open(&path).expect("a book").net_cents(&change), 1, "the cut line was replaced");
+    }
+
+    #[test]
+    fn what_another_process_entered_is_known_and_not_done_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("book.jsonl");
+        let (one, other) = (Book::open(&path).expect("a book"), Book::open(&path).expect("a book"));
+        one.enter(entry("a", 700)).expect("entered");
+        assert_eq!(other.get("a").expect("read"), Some(entry("a", 700)));
+        other.enter(entry("a", 9)).expect("ignored");
+        other.enter(entry("b", -700)).expect("entered");
+        one.enter(entry("b", 9)).expect("ignored");
+        let amounts = |book: &Book| book.all().iter().map(|e| e.amount_cents).collect::<Vec<_>>();
+        assert_eq!((amounts(&one), amounts(&other)), (vec![700, -700], vec![700, -700]));
+        assert_eq!(amounts(&Book::open(&path).expect("a book")), [700, -700]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Nothing is ever declined, and everything is done at once: the line is the promise to pay.
 
-use super::book::{Book, Entry};
+use super::book::{self, Book, Entry};
 use super::{Answer, Body, Invoice, Payments, Reading};
 use crate::store::rows::PaymentRequest;
 use async_trait::async_trait;
@@ -21,6 +21,11 @@ impl Manual {
     }
 }
 
+fn unusable(fault: &book::Fault) -> Answer {
+    tracing::error!(error = fault as &dyn std::error::Error, "the book of invoice lines cannot be used");
+    Answer::Unknown
+}
+
 #[async_trait]
 impl Payments for Manual {
     fn name(&self) -> &'static str {
@@ -32,28 +37,26 @@ impl Payments for Manual {
         let Ok(body) = serde_json::from_str::<Body>(&request.bytes) else { return Answer::ServerFault };
         match self.book.enter(Entry::of(key.clone(), &request.change, &request.bytes, &body)) {
             Ok(()) => Answer::Done { reference: format!("line:{key}") },
-            Err(error) => {
-                tracing::error!(key, error = %error, "the book of invoice lines cannot be written");
-                Answer::Unknown
-            }
+            Err(fault) => unusable(&fault),
         }
     }
 
     async fn invoice(&self, invoice: &Invoice, key: &str) -> Answer {
         match self.book.enter(Entry::invoice(key.to_owned(), invoice)) {
             Ok(()) => Answer::Done { reference: format!("line:{key}") },
-            Err(error) => {
-                tracing::error!(key, error = %error, "the book of invoice lines cannot be written");
-                Answer::Unknown
-            }
+            Err(fault) => unusable(&fault),
         }
     }
 
     async fn read(&self, request: &PaymentRequest) -> Reading {
         let key = request.key();
         match self.book.get(&key) {
-            Some(_) => Reading::Done { reference: format!("line:{key}") },
-            None => Reading::Nothing,
+            Ok(Some(_)) => Reading::Done { reference: format!("line:{key}") },
+            Ok(None) => Reading::Nothing,
+            Err(fault) => {
+                unusable(&fault);
+                Reading::Unknown
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Behaviours belong to customers (organisations), so that a demo can show each beside the others. Idempotent by
 //! key, as real ones are.
 
-use super::book::{Book, Entry};
+use super::book::{self, Book, Entry};
 use super::{Answer, Body, Invoice, Payments, Reading};
 use crate::store::rows::{PaymentKind, PaymentRequest};
 use async_trait::async_trait;
@@ -89,12 +89,14 @@ impl Sim {
         let key = request.key();
         match self.book.enter(Entry::of(key.clone(), &request.change, &request.bytes, body)) {
             Ok(()) => Answer::Done { reference: reference(&key) },
-            Err(error) => {
-                tracing::error!(key, error = %error, "the book of the payment simulator cannot be written");
-                Answer::Unknown
-            }
+            Err(fault) => unusable(&fault),
         }
     }
+}
+
+fn unusable(fault: &book::Fault) -> Answer {
+    tracing::error!(error = fault as &dyn std::error::Error, "the book of the payment simulator cannot be used");
+    Answer::Unknown
 }
 
 fn reference(key: &str) -> String {
@@ -111,9 +113,11 @@ impl Payments for Sim {
         let key = request.key();
         let first = self.first_time(&key);
         let Ok(body) = serde_json::from_str::<Body>(&request.bytes) else { return Answer::ServerFault };
-        if let Some(known) = self.book.get(&key) {
-            let same = known.bytes == request.bytes;
-            return if same { Answer::Done { reference: reference(&key) } } else { Answer::ServerFault };
+        match self.book.get(&key) {
+            Ok(Some(known)) if known.bytes == request.bytes => return Answer::Done { reference: reference(&key) },
+            Ok(Some(_)) => return Answer::ServerFault,
+            Ok(None) => {}
+            Err(fault) => return unusable(&fault),
         }
         match (self.behaviour(&body.customer), request.kind) {
             (Some(Behaviour::Decline), PaymentKind::Forward) => Answer::Refused { reason: Reason::PaymentDeclined },
@@ -139,7 +143,10 @@ impl Payments for Sim {
 
     async fn invoice(&self, invoice: &Invoice, key: &str) -> Answer {
         let first = self.first_time(key);
-        let behaviour = self.behaviour(&invoice.customer).filter(|_| self.book.get(key).is_none());
+        let behaviour = match self.book.get(key) {
+            Ok(known) => self.behaviour(&invoice.customer).filter(|_| known.is_none()),
+            Err(fault) => return unusable(&fault),
+        };
         match behaviour {
             Some(Behaviour::Decline) => return Answer::Refused { reason: Reason::PaymentDeclined },
             Some(Behaviour::NotImmediate) => return Answer::Refused { reason: Reason::PaymentNotImmediate },
@@ -150,18 +157,19 @@ impl Payments for Sim {
         match self.book.enter(Entry::invoice(key.to_owned(), invoice)) {
             Ok(()) if first && behaviour == Some(Behaviour::LoseAnswer) => Answer::Unknown,
             Ok(()) => Answer::Done { reference: reference(key) },
-            Err(error) => {
-                tracing::error!(key, error = %error, "the book of the payment simulator cannot be written");
-                Answer::Unknown
-            }
+            Err(fault) => unusable(&fault),
         }
     }
 
     async fn read(&self, request: &PaymentRequest) -> Reading {
         let key = request.key();
         match self.book.get(&key) {
-            Some(_) => Reading::Done { reference: reference(&key) },
-            None => Reading::Nothing,
+            Ok(Some(_)) => Reading::Done { reference: reference(&key) },
+            Ok(None) => Reading::Nothing,
+            Err(fault) => {
+                unusable(&fault);
+                Reading::Unknown
+            }
         }
     }
 }

@@ -7,8 +7,9 @@
 //! cancelled, its deadline closes the connection and leaves the outcome unknown.
 //!
 //! `session` has the statements of transactions and their dialect, `read` the lists, `sqlstate` says what a refusal means,
-//! `schema` keeps the tables, `tenure` sees to it that one process serves a database.
+//! `schema` keeps the tables; `tenure` says which of several processes works, `news` wakes the others.
 
+pub mod news;
 mod read;
 mod refresh;
 mod schema;
@@ -35,7 +36,8 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgPool, Row as _};
 use std::str::FromStr as _;
-use std::time::Duration;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 use tiershift_core::UnixMs;
 use tiershift_core::ids::{AnyGraphId, AuditId, ChangeId, GraphId, OrgId, SubscriptionId};
 use tokio::sync::Mutex;
@@ -90,12 +92,9 @@ pub enum OpenFault {
     /// The schema is another one.
     #[error(transparent)]
     Schema(#[from] SchemaFault),
-    /// Another process serves it.
-    #[error("another subscription-svc serves this database ({0}); stop it first")]
-    Taken(String),
 }
 
-/// Why a process may not go on with it: it does not answer, or its session is another's now.
+/// Why a process does not work on with it: it does not answer, or its session was ended.
 #[derive(Debug, thiserror::Error)]
 #[error("PostgreSQL took no write of this process")]
 pub struct Lost(#[source] pub Cause);
@@ -110,6 +109,24 @@ pub struct Postgres {
     /// Refreshes have one of their own; none after one that failed.
     refreshing: Mutex<Option<PgConnection>>,
     options: PgConnectOptions,
+    /// When a refresh failed last: what is connected since before may lead to a primary that is none any more.
+    doubted: Doubt,
+    news: news::Tell,
+}
+
+/// An instant from which on older connections are not used.
+#[derive(Clone, Debug, Default)]
+struct Doubt(Arc<std::sync::Mutex<Option<Instant>>>);
+
+impl Doubt {
+    fn now(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether it lies upon a connection of this age.
+    fn is_upon(&self, age: Duration) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|at| at.elapsed() < age)
+    }
 }
 
 /// Checks an address, and says where it leads without its secrets.
@@ -124,15 +141,20 @@ fn options(url: &str) -> Result<PgConnectOptions, OpenFault> {
     Ok(options.application_name("subscription-svc").disable_statement_logging())
 }
 
-/// Connections of which each is asked for this first.
-fn pool(connections: u32, first: String) -> PgPoolOptions {
+/// Connections of which each is asked for this first, and is not used once there is a doubt upon it.
+fn pool(connections: u32, first: String, doubted: &Doubt) -> PgPoolOptions {
+    let doubted = doubted.clone();
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(CONNECT)
         // One that was used just now answered just now: asking it again would be a round trip for each use.
         .test_before_acquire(false)
-        .before_acquire(|connection, told| {
+        .before_acquire(move |connection, told| {
+            let doubtful = doubted.is_upon(told.age);
             Box::pin(async move {
+                if doubtful {
+                    return Ok(false);
+                }
                 if told.idle_for > FRESH {
                     connection.ping().await?;
                 }
@@ -149,15 +171,18 @@ fn pool(connections: u32, first: String) -> PgPoolOptions {
 impl Postgres {
     /// Connects, checks that what is acknowledged is kept, and brings the schema up to date, or verifies that it is.
     pub async fn open(url: &str, migrate: Migrate) -> Result<Self, OpenFault> {
-        let options = options(url)?;
-        let listing =
-            pool(LISTING, SESSION.to_owned()).connect_with(options.clone()).await.map_err(OpenFault::Connect)?;
+        let (options, doubted) = (options(url)?, Doubt::default());
+        let listing = pool(LISTING, SESSION.to_owned(), &doubted)
+            .connect_with(options.clone())
+            .await
+            .map_err(OpenFault::Connect)?;
         check(&listing).await?;
         schema::bring(&listing, migrate).await?;
         // Statements can be prepared now that their tables are there.
         let first = format!("{SESSION}{}", *session::PREPARE);
-        let working = pool(WORKING, first).connect_with(options.clone()).await.map_err(OpenFault::Connect)?;
-        Ok(Self { working, listing, refreshing: Mutex::new(None), options })
+        let working = pool(WORKING, first, &doubted).connect_with(options.clone()).await.map_err(OpenFault::Connect)?;
+        let news = news::Tell::start(listing.clone());
+        Ok(Self { working, listing, refreshing: Mutex::new(None), options, doubted, news })
     }
 
     /// What a setting is in the sessions of transactions.
@@ -231,7 +256,12 @@ impl Store for Postgres {
         };
         // Never cancelled but by its connection's end: a cancelled wait for the standby would look like success (H9).
         let in_time = tokio::time::timeout(TRANSACTION, transaction).await;
-        in_time.unwrap_or_else(|_| Err(Fault::Unknown(Cause::from("a transaction had no answer in time"))))
+        let done = in_time.unwrap_or_else(|_| Err(Fault::Unknown(Cause::from("a transaction had no answer in time"))));
+        // Also what may be committed is news.
+        if !matches!(&done, Ok(committed) if committed.is_nothing()) {
+            self.news.tell();
+        }
+        done
     }
 
     async fn read(&self, key: &Key) -> Result<Loaded, Fault> {
@@ -324,7 +354,9 @@ impl Store for Postgres {
             };
             refresh::once(db, replica, from).await
         });
-        let found = answered.await.map_err(|_| Fault::Away(Cause::from("a refresh had no answer in time")))??;
+        let answered =
+            answered.await.map_err(|_| Fault::Away(Cause::from("a refresh had no answer in time"))).flatten();
+        let found = answered.inspect_err(|_| self.doubted.now())?;
         *kept = connection;
         Ok(found)
     }

@@ -28,6 +28,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/postgres/0017_webhook_event_prune.sql"),
     include_str!("../../../migrations/postgres/0018_webhook_event_subject.sql"),
     include_str!("../../../migrations/postgres/0019_access_replica.sql"),
+    include_str!("../../../migrations/postgres/0020_access_replica_seen.sql"),
 ];
 
 /// The lock's number: any that nothing else in the database uses.

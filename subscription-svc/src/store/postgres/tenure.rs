@@ -1,11 +1,16 @@
-//! One process serves a database at a time: it holds a lock of its own session, and shows every second by a write that it
-//! is still connected to a primary which takes writes. A standby, a read-only or an isolated old primary cannot complete
-//! such a write (H2). When it cannot, the process ends, and whoever starts it again loads everything anew (H1).
+//! Who works: every process serves requests, and one of them delivers what is owed, follows migrations, keeps the time of
+//! subscriptions and applies webhooks. It holds a lock of its own session, and shows every second by a write that it is still
+//! connected to a primary which takes writes: a standby, a read-only or an isolated old primary cannot complete such a write
+//! (H2), and then it stops. One that is killed frees the lock with its session; the session of one that stands still is ended
+//! by whoever has watched it for ten seconds.
 //!
-//! Its access replica is in memory and follows its own transactions only, so that a second process beside it would decide
-//! by stale records. This goes when replicas refresh from the store.
+//! It spares several processes from doing the same at once, and is not what makes work safe: one that was paused and wakes up
+//! behind its successor repeats what was done, and every effect is made once by its key, its row or its gate id.
+//!
+//! Not here: what works (`work`), and what a process may answer from memory (`refresh`).
 
 use super::{CONNECT, Lost, OpenFault, SESSION, options};
+use crate::store::Cause;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Row as _};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
@@ -14,42 +19,61 @@ use tokio_util::sync::CancellationToken;
 /// The lock's number: the schema's and one more.
 const LOCK: i64 = 0x7469_6572_7368_6967;
 
-/// How long one that ends is waited for: its shutdown may take this long.
-pub const PREDECESSOR: Duration = Duration::from_secs(20);
-
 /// Between two beats.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Between two looks at a lock that is taken: the server needs a moment to see that a killed process is gone.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Between two looks at a lock that is taken.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// A beat is an update of one row and its COMMIT. One that takes longer means that the database is lost, or that so much
-/// waits that a restart does no harm.
+/// waits that another process may as well try.
 const BEAT: Duration = Duration::from_secs(10);
 
-/// The right to serve, for as long as this lives.
+/// Without a beat for so long, counted by the watcher's own clock, the holder stands still: ten of its beats.
+const STANDS_STILL: Duration = Duration::from_secs(10);
+
+/// A replica that has not refreshed for so long is gone for good, and its row is deleted.
+const FORGET_REPLICAS: &str = "DELETE FROM access_replica WHERE seen_at < now() - interval '1 day'";
+
+/// Ends the session that holds the lock, if it is still the one that was watched.
+const END_HOLDER: &str = "
+    SELECT pg_terminate_backend(pid) FROM pg_locks
+    WHERE locktype = 'advisory' AND granted AND objsubid = 1
+      AND classid::bigint = $1::bigint >> 32 AND objid::bigint = $1::bigint & 4294967295
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND (SELECT beat FROM service) = $2";
+
+/// The right to work, for as long as this lives.
 #[derive(Debug)]
 pub struct Tenure {
     connection: PgConnection,
 }
 
 impl Tenure {
-    /// Takes it, and waits for so long for a predecessor that is ending.
-    pub async fn take(url: &str, process: &str, patience: Duration) -> Result<Self, OpenFault> {
+    /// Waits for it under a process's name. Dropped, it waits no more.
+    pub async fn take(url: &str, process: &str) -> Result<Self, OpenFault> {
         let connecting = timeout(CONNECT, options(url)?.connect()).await;
         let timed_out = |_| OpenFault::Connect(sqlx::Error::PoolTimedOut);
         let mut connection = connecting.map_err(timed_out)?.map_err(OpenFault::Connect)?;
         // A beat must wait for the standby as a change does: else an isolated primary would complete it (H2).
         sqlx::raw_sql(SESSION).execute(&mut connection).await.map_err(OpenFault::Connect)?;
-        let until = Instant::now() + patience;
+        let mut seen: Option<(i64, Instant)> = None;
         while !locked(&mut connection).await.map_err(OpenFault::Connect)? {
-            if Instant::now() >= until {
-                return Err(OpenFault::Taken(holder(&mut connection).await.map_err(OpenFault::Connect)?));
+            let beat = beat(&mut connection).await.map_err(OpenFault::Connect)?;
+            let (_, since) = *seen.filter(|(last, _)| *last == beat).get_or_insert((beat, Instant::now()));
+            seen = Some((beat, since));
+            if since.elapsed() >= STANDS_STILL {
+                tracing::warn!("the process that works has shown no life for ten seconds; its session is ended");
+                let ended = sqlx::query(END_HOLDER).bind(LOCK).bind(beat).execute(&mut connection).await;
+                ended.map_err(OpenFault::Connect)?;
+                seen = None;
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
         let named = sqlx::query("UPDATE service SET process = $1, beat = beat + 1").bind(process);
-        named.execute(&mut connection).await.map_err(OpenFault::Connect)?;
+        timeout(BEAT, named.execute(&mut connection)).await.map_err(timed_out)?.map_err(OpenFault::Connect)?;
+        let forgotten = sqlx::query(FORGET_REPLICAS).execute(&mut connection);
+        timeout(BEAT, forgotten).await.map_err(timed_out)?.map_err(OpenFault::Connect)?;
         Ok(Self { connection })
     }
 
@@ -65,7 +89,7 @@ impl Tenure {
             match timeout(BEAT, beat).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => return Some(Lost(Box::new(error))),
-                Err(elapsed) => return Some(Lost(Box::new(elapsed))),
+                Err(elapsed) => return Some(Lost(Cause::from(elapsed))),
             }
         }
         // The lock goes with the session in any case.
@@ -80,6 +104,6 @@ async fn locked(db: &mut PgConnection) -> Result<bool, sqlx::Error> {
     sqlx::query("SELECT pg_try_advisory_lock($1)").bind(LOCK).fetch_one(db).await?.try_get(0)
 }
 
-async fn holder(db: &mut PgConnection) -> Result<String, sqlx::Error> {
-    sqlx::query("SELECT process FROM service").fetch_one(db).await?.try_get(0)
+async fn beat(db: &mut PgConnection) -> Result<i64, sqlx::Error> {
+    sqlx::query("SELECT beat FROM service").fetch_one(db).await?.try_get(0)
 }

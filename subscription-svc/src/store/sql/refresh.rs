@@ -18,8 +18,8 @@ pub const QUESTION: &str = "
 
 /// The write that only a primary can make: the replica's own row, by its name.
 pub const BEAT: &str = "
-    INSERT INTO access_replica (replica_id, beat) VALUES ($1, 1)
-    ON CONFLICT (replica_id) DO UPDATE SET beat = access_replica.beat + 1";
+    INSERT INTO access_replica (replica_id, beat, seen_at) VALUES ($1, 1, CURRENT_TIMESTAMP)
+    ON CONFLICT (replica_id) DO UPDATE SET beat = access_replica.beat + 1, seen_at = excluded.seen_at";
 
 /// What the rows of the answer say. There is one row at least; without a record, if nothing is newer.
 pub fn refreshed<R: Columns>(rows: &[R], from: Revision) -> Result<Refreshed, Fault> {

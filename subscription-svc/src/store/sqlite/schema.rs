@@ -26,6 +26,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0016_webhook_event_prune.sql"),
     include_str!("../../../migrations/sqlite/0017_webhook_event_subject.sql"),
     include_str!("../../../migrations/sqlite/0018_access_replica.sql"),
+    include_str!("../../../migrations/sqlite/0019_access_replica_seen.sql"),
 ];
 
 /// Applies what is missing.
