@@ -5,8 +5,9 @@
 
 use clap::{Args, ValueEnum};
 use std::io::IsTerminal as _;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Layer, SubscriberExt as _};
+use tracing_subscriber::{EnvFilter, Registry};
 
 /// The form of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -39,12 +40,15 @@ pub enum Fault {
     Twice,
 }
 
+/// Hears events beside the log, whatever is written to it; with a filter of its own.
+pub type Listener = Box<dyn Layer<Registry> + Send + Sync>;
+
 /// Sets up the log of the process, once, before anything is written to it.
-pub fn init(options: &Options) -> Result<(), Fault> {
+pub fn init(options: &Options, listener: Option<Listener>) -> Result<(), Fault> {
     let filter = filter(std::env::var("RUST_LOG").ok().as_deref())?;
     let ansi = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    tracing::subscriber::set_global_default(subscriber(options.log_format, filter, ansi, std::io::stderr))
-        .map_err(|_| Fault::Twice)
+    let subscriber = subscriber(options.log_format, filter, ansi, std::io::stderr, listener);
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| Fault::Twice)
 }
 
 /// The filter of RUST_LOG's value; unset or empty is `info`.
@@ -52,14 +56,21 @@ fn filter(rust_log: Option<&str>) -> Result<EnvFilter, Fault> {
     Ok(EnvFilter::builder().parse(rust_log.filter(|text| !text.trim().is_empty()).unwrap_or("info"))?)
 }
 
-fn subscriber<W>(format: Format, filter: EnvFilter, ansi: bool, writer: W) -> Box<dyn tracing::Subscriber + Send + Sync>
+fn subscriber<W>(
+    format: Format,
+    filter: EnvFilter,
+    ansi: bool,
+    writer: W,
+    listener: Option<Listener>,
+) -> Box<dyn tracing::Subscriber + Send + Sync>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(writer);
+    let registry = tracing_subscriber::registry().with(listener);
+    let written = tracing_subscriber::fmt::layer().with_ansi(ansi).with_writer(writer);
     match format {
-        Format::Text => Box::new(builder.finish()),
-        Format::Json => Box::new(builder.json().flatten_event(true).finish()),
+        Format::Text => Box::new(registry.with(written.with_filter(filter))),
+        Format::Json => Box::new(registry.with(written.json().flatten_event(true).with_filter(filter))),
     }
 }
 
@@ -75,7 +86,7 @@ fn captured_as<T>(format: Format, rust_log: &str, act: impl FnOnce() -> T) -> (T
     let lines = Arc::new(Mutex::new(Vec::<u8>::new()));
     let sink = Arc::clone(&lines);
     let filter = filter(Some(rust_log)).expect("a filter");
-    let subscriber = subscriber(format, filter, false, move || Sink(Arc::clone(&sink)));
+    let subscriber = subscriber(format, filter, false, move || Sink(Arc::clone(&sink)), None);
     let value = tracing::subscriber::with_default(subscriber, act);
     let text = String::from_utf8(lines.lock().expect("lines").clone()).expect("UTF-8");
     (value, text)
@@ -115,6 +126,27 @@ mod tests {
             json.lines().map(|line| serde_json::from_str(line).expect("one object a line")).collect();
         assert_eq!(lines.len(), 2);
         assert_eq!((lines[1]["message"].as_str(), lines[1]["graph"].as_str()), (Some("loud words"), Some("kg1")));
+    }
+
+    #[test]
+    fn a_listener_hears_what_is_not_written() {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        use tracing_subscriber::filter::filter_fn;
+        struct Count(&'static AtomicU32);
+        impl<S: tracing::Subscriber> Layer<S> for Count {
+            fn on_event(&self, _: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+                self.0.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        static HEARD: AtomicU32 = AtomicU32::new(0);
+        let listener: Listener = Box::new(Count(&HEARD).with_filter(filter_fn(|told| told.target() == "heard")));
+        let filter = filter(Some("off")).expect("a filter");
+        let subscriber = subscriber(Format::Text, filter, false, std::io::stderr, Some(listener));
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::warn!(target: "heard", "one");
+            tracing::warn!("another's");
+        });
+        assert_eq!(HEARD.load(Ordering::SeqCst), 1);
     }
 
     #[test]

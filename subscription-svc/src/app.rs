@@ -134,7 +134,7 @@ impl App {
         // To the end of this, so that what is answered until then is vouched for.
         let refresh_stop = CancellationToken::new();
         let _ends_with_this = refresh_stop.clone().drop_guard();
-        if let Among::Several { url, process } = &among {
+        if let Among::Several { url, process, .. } = &among {
             let refreshing = refresh::run(Arc::clone(&service), process.clone(), refresh_stop.clone());
             tokio::spawn(refreshing);
             tokio::spawn(news::hear(url.clone(), Arc::clone(&service), refresh_stop));
@@ -193,11 +193,15 @@ async fn open(database: &Database) -> Result<Opened, Fault> {
             let store = Arc::new(Sqlite::open(path).await?);
             Ok((Arc::clone(&store) as Arc<dyn Store>, store, Among::Alone))
         }
-        Database::Postgres { url, migrate, .. } => {
-            let store = Arc::new(Postgres::open(url, *migrate).await?);
+        Database::Postgres { url, migrate, failover, .. } => {
+            let store = Arc::new(Postgres::open(url, *migrate, *failover).await?);
             // Processes in containers share their numbers, and restarts their hosts.
             let process = format!("process {} ({:016x})", std::process::id(), rand::random::<u64>());
-            Ok((Arc::clone(&store) as Arc<dyn Store>, store, Among::Several { url: url.clone(), process }))
+            Ok((
+                Arc::clone(&store) as Arc<dyn Store>,
+                store,
+                Among::Several { url: url.clone(), process, failover: *failover },
+            ))
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::hold::{Hold, INSTANTS};
 use crate::payments::sim::Behaviour;
 use crate::payments::stripe::options as stripe;
+use crate::store::postgres::failover::Failover;
 use crate::store::postgres::{self, Migrate};
 use crate::store::sqlite;
 use crate::webhooks::options as webhooks;
@@ -32,6 +33,12 @@ pub struct Options {
     /// With postgres: whether to bring the schema up to date, or only to verify that it is
     #[arg(long, value_enum, default_value_t = Migrate::Apply, env = "TIERSHIFT_SUBSCRIPTION_MIGRATE")]
     pub migrate: Migrate,
+
+    /// With postgres: what a failover keeps of what was acknowledged. `synchronous`: everything, each commit waits for a
+    /// standby, which is checked; `storage`: everything, the disks outlive the machine; `single`: there is no failover
+    /// (without --dev it must be said)
+    #[arg(long, value_enum, env = "TIERSHIFT_SUBSCRIPTION_FAILOVER")]
+    pub failover: Option<Failover>,
 
     /// Address of volume-svc
     #[arg(long, default_value = "http://127.0.0.1:7102", env = "TIERSHIFT_VOLUME_URL")]
@@ -131,6 +138,8 @@ pub enum Database {
         shown: String,
         /// What to do about an older schema.
         migrate: Migrate,
+        /// What a failover keeps.
+        failover: Failover,
     },
 }
 
@@ -150,16 +159,22 @@ impl fmt::Display for Database {
 }
 
 impl Database {
-    fn parse(text: &str, migrate: Migrate) -> Result<Self, String> {
+    fn parse(text: &str, migrate: Migrate, failover: Option<Failover>, dev: bool) -> Result<Self, String> {
         if text.starts_with("sqlite://") && migrate == Migrate::Verify {
             return Err("--migrate verify is PostgreSQL's: a file is always brought up to date".to_owned());
+        }
+        if text.starts_with("sqlite://") && failover.is_some() {
+            return Err("--failover is PostgreSQL's: a file is where its disk is".to_owned());
         }
         if text.starts_with("sqlite://") {
             return sqlite::path_of(text).map(Self::Sqlite).map_err(|fault| fault.to_string());
         }
         if text.starts_with("postgres://") || text.starts_with("postgresql://") {
             let shown = postgres::described(text).map_err(|fault| fault.to_string())?;
-            return Ok(Self::Postgres { url: text.to_owned(), shown, migrate });
+            let failover = failover
+                .or_else(|| dev.then_some(Failover::Single))
+                .ok_or("say what a failover of it keeps: --failover synchronous, storage or single")?;
+            return Ok(Self::Postgres { url: text.to_owned(), shown, migrate, failover });
         }
         // The text is not repeated: it may hold a password.
         Err("must be such as sqlite:///var/lib/tiershift/subscription.db or postgres://user@host:5432/name".to_owned())
@@ -209,8 +224,8 @@ impl Options {
         let listen = self.listen.parse().map_err(|_| {
             faults.push(format!("--listen: `{}` must be an address with a port, such as 127.0.0.1:7101", self.listen));
         });
-        let database =
-            Database::parse(&self.database, self.migrate).map_err(|fault| faults.push(format!("--database: {fault}")));
+        let database = Database::parse(&self.database, self.migrate, self.failover, self.dev);
+        let database = database.map_err(|fault| faults.push(format!("--database: {fault}")));
         // The channel itself is made where a runtime is.
         if !self.volume_url.starts_with("http://") {
             faults
@@ -409,7 +424,8 @@ mod tests {
 
     #[test]
     fn the_secrets_of_a_database_are_not_shown() {
-        let config = options(&["--database=postgres://svc:hunter2@db.internal:5433/billing"]).check().expect("good");
+        let config =
+            options(&["--dev", "--database=postgres://svc:hunter2@db.internal:5433/billing"]).check().expect("good");
         assert_eq!(config.database.to_string(), "postgres://db.internal:5433/billing");
         assert!(!format!("{config:?}").contains("hunter2"));
         assert_eq!(config.payments_book, PathBuf::from("data/subscription.payments.jsonl"));
@@ -421,7 +437,13 @@ mod tests {
     fn only_postgresql_can_be_verified() {
         let Faults(faults) = options(&["--migrate=verify"]).check().expect_err("bad");
         assert!(faults.len() == 1 && faults[0].starts_with("--database: --migrate verify"), "{faults:?}");
-        options(&["--migrate=verify", "--database=postgres://svc@db/billing"]).check().expect("good");
+        let postgres = "--database=postgres://svc@db/billing";
+        options(&["--migrate=verify", postgres, "--failover=storage"]).check().expect("good");
+        let Faults(faults) = options(&["--failover=single"]).check().expect_err("a file");
+        assert!(faults.len() == 1 && faults[0].contains("--failover is PostgreSQL's"), "{faults:?}");
+        options(&["--dev", postgres]).check().expect("development may do without");
+        let Faults(faults) = options(&[postgres]).check().expect_err("not declared");
+        assert!(faults.len() == 1 && faults[0].contains("--failover synchronous"), "{faults:?}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use subscription_svc::app::App;
 use subscription_svc::config::Options;
+use subscription_svc::store::postgres::failover;
 use tiershift_common::{shutdown, telemetry};
 
 /// sysexits: the command line was wrong.
@@ -14,7 +15,7 @@ const EX_UNAVAILABLE: u8 = 69;
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    if let Err(fault) = telemetry::init(&options.telemetry) {
+    if let Err(fault) = telemetry::init(&options.telemetry, Some(Box::new(failover::listener()))) {
         return fail(EX_USAGE, &fault);
     }
     let config = match options.check() {

@@ -8,6 +8,7 @@ use crate::saga;
 use crate::service::Service;
 use crate::store::inbox::Inbox;
 use crate::store::postgres::Lost;
+use crate::store::postgres::failover::Failover;
 use crate::store::postgres::tenure::Tenure;
 use crate::webhooks::{apply, prune};
 use std::sync::Arc;
@@ -29,17 +30,19 @@ pub enum Among {
         url: String,
         /// The process's name.
         process: String,
+        /// What its sessions demand.
+        failover: Failover,
     },
 }
 
 /// Works, whenever it is this process's turn, until `stop`. `inbox`: where webhooks are applied from; none is received nowhere.
 pub async fn run(among: Among, service: Arc<Service>, inbox: Option<Arc<dyn Inbox>>, stop: CancellationToken) {
-    let Among::Several { url, process } = among else { return all(service, inbox, stop).await };
+    let Among::Several { url, process, failover } = among else { return all(service, inbox, stop).await };
     while !stop.is_cancelled() {
         let taken = tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            taken = Tenure::take(&url, &process) => taken,
+            taken = Tenure::take(&url, &process, failover) => taken,
         };
         match taken {
             Ok(tenure) => turn(tenure, &service, inbox.as_ref(), &stop).await,

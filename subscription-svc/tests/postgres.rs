@@ -11,14 +11,17 @@ use subscription_core::access::Pace;
 use subscription_core::change::State;
 use subscription_core::status::SubscriptionStatus;
 use subscription_svc::store::inbox::{Inbox, WebhookState};
+use subscription_svc::store::postgres::failover::{self, Failover};
 use subscription_svc::store::postgres::tenure::Tenure;
 use subscription_svc::store::postgres::{Migrate, OpenFault, Postgres, SchemaFault};
+use subscription_svc::store::rows::Revision;
 use subscription_svc::store::{AuditFilter, ChangeFilter, Fault, Feed, Key, Loaded, Store, SubscriptionFilter, Write};
 use support::rows::*;
 use tiershift_common::clock::{Clock as _, Scaled};
 use tiershift_core::ids::OrgId;
 use tiershift_postgres::Server;
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::layer::SubscriberExt as _;
 
 /// How long anything here may take on a busy machine.
 const BOUND: Duration = Duration::from_secs(30);
@@ -30,11 +33,11 @@ fn server(settings: &[&str]) -> (Server, String) {
 }
 
 async fn open(url: &str) -> Postgres {
-    Postgres::open(url, Migrate::Apply).await.expect("opened")
+    Postgres::open(url, Migrate::Apply, Failover::Single).await.expect("opened")
 }
 
 async fn refusal(url: &str, migrate: Migrate) -> OpenFault {
-    Postgres::open(url, migrate).await.expect_err("refused")
+    Postgres::open(url, migrate, Failover::Single).await.expect_err("refused")
 }
 
 async fn write(store: &dyn Store, key: Key, writes: Vec<Write>) -> Result<(), Fault> {
@@ -53,13 +56,13 @@ async fn the_schema_is_applied_once_whoever_comes_and_another_one_is_refused() {
     let at_once: Vec<_> = (0..4)
         .map(|_| {
             let url = url.clone();
-            tokio::spawn(async move { Postgres::open(&url, Migrate::Apply).await.map(|_| ()) })
+            tokio::spawn(async move { Postgres::open(&url, Migrate::Apply, Failover::Single).await.map(|_| ()) })
         })
         .collect();
     for opened in at_once {
         opened.await.expect("no panic").expect("one applies, the others wait");
     }
-    Postgres::open(&url, Migrate::Verify).await.expect("it is there now").close().await;
+    Postgres::open(&url, Migrate::Verify, Failover::Single).await.expect("it is there now").close().await;
 
     server.sql(name, "INSERT INTO schema_migration (number, sha256) VALUES (999, '')").expect("written");
     let newer = refusal(&url, Migrate::Apply).await;
@@ -94,7 +97,8 @@ async fn a_standby_is_refused_until_it_is_promoted_and_then_has_everything() {
     assert!(matches!(refusal(&standby.url("test_0"), Migrate::Verify).await, OpenFault::Standby));
     primary.kill();
     standby.promote().expect("promoted");
-    let store = Postgres::open(&standby.url("test_0"), Migrate::Verify).await.expect("the primary now");
+    let store =
+        Postgres::open(&standby.url("test_0"), Migrate::Verify, Failover::Single).await.expect("the primary now");
     let loaded = store.read(&Key::graph(graph(1).id)).await.expect("read");
     assert_eq!(loaded.graph, Some(graph(1)));
 }
@@ -103,10 +107,10 @@ async fn a_standby_is_refused_until_it_is_promoted_and_then_has_everything() {
 async fn one_process_works_and_its_loss_is_noticed() {
     let (server, url) = server(&[]);
     open(&url).await.close().await;
-    let first = Tenure::take(&url, "the first").await.expect("free");
+    let first = Tenure::take(&url, "the first", Failover::Single).await.expect("free");
     let waiting = {
         let url = url.clone();
-        tokio::spawn(async move { Tenure::take(&url, "the second").await })
+        tokio::spawn(async move { Tenure::take(&url, "the second", Failover::Single).await })
     };
     // The first shows life for longer than one that stands still is waited for.
     let end = CancellationToken::new();
@@ -128,8 +132,11 @@ async fn the_session_of_one_that_stands_still_is_ended() {
     let (_server, url) = server(&[]);
     open(&url).await.close().await;
     // It never beats: as a process that is stopped, whose kernel keeps its connection.
-    let still = Tenure::take(&url, "stands still").await.expect("free");
-    let next = tokio::time::timeout(BOUND, Tenure::take(&url, "the next")).await.expect("in time").expect("taken");
+    let still = Tenure::take(&url, "stands still", Failover::Single).await.expect("free");
+    let next = tokio::time::timeout(BOUND, Tenure::take(&url, "the next", Failover::Single))
+        .await
+        .expect("in time")
+        .expect("taken");
     let lost = tokio::time::timeout(BOUND, still.keep(CancellationToken::new())).await.expect("it is noticed");
     assert!(lost.is_some(), "it learns of it at its next beat");
     let end = CancellationToken::new();
@@ -142,12 +149,76 @@ async fn the_session_of_one_that_stands_still_is_ended() {
 async fn h2_a_process_of_an_isolated_primary_does_not_go_on() {
     let (server, url) = server(&["synchronous_commit=local"]);
     open(&url).await.close().await;
-    let tenure = Tenure::take(&url, "the only one").await.expect("free");
+    let tenure = Tenure::take(&url, "the only one", Failover::Single).await.expect("free");
     let keeping = tokio::spawn(tenure.keep(CancellationToken::new()));
     server.sql("test_0", "ALTER SYSTEM SET synchronous_standby_names = 'gone'").expect("set");
     server.sql("test_0", "SELECT pg_reload_conf()").expect("set");
     let lost = tokio::time::timeout(BOUND, keeping).await.expect("it is noticed").expect("no panic");
     assert!(lost.is_some());
+}
+
+/// As the process does: without it nobody hears of a warning.
+fn listen() {
+    let log = tracing_subscriber::registry().with(failover::listener());
+    // One of another test of this process serves as well.
+    let _ = tracing::subscriber::set_global_default(log);
+}
+
+#[tokio::test]
+async fn h9_a_failover_that_is_declared_is_checked() {
+    let (server, url) = server(&[]);
+    let synchronous = || Postgres::open(&url, Migrate::Apply, Failover::Synchronous);
+    listen();
+    assert!(matches!(synchronous().await, Err(OpenFault::NoStandby)));
+    server.sql("test_0", "ALTER SYSTEM SET synchronous_standby_names = 'standby'").expect("set");
+    server.sql("test_0", "ALTER SYSTEM SET synchronous_commit = 'local'").expect("set");
+    server.sql("test_0", "SELECT pg_reload_conf()").expect("set");
+    let standby = server.standby(&["synchronous_standby_names="]).expect("a standby");
+    let store = synchronous().await.expect("it waits for its standby");
+    write(&store, Key::graph(graph(1).id), vec![Write::Graph(graph(1))]).await.expect("both have it");
+    // Sessions that begin when nobody is waited for any more are none.
+    server.sql("test_0", "ALTER SYSTEM RESET synchronous_standby_names").expect("set");
+    server.sql("test_0", "SELECT pg_reload_conf()").expect("set");
+    server
+        .sql("postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'test_0'")
+        .expect("cut");
+    let refused = async {
+        while store.refresh("r", Revision { version: 0, nonce: 0 }).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(BOUND, refused).await.expect("a new session is refused");
+    drop(standby);
+}
+
+/// H9: a wait for the standby that somebody cancels ends with a warning and with success; it is neither.
+#[tokio::test]
+async fn h9_a_commit_whose_wait_was_cancelled_is_unknown_and_such_a_refresh_does_not_count() {
+    let (server, url) = server(&[]);
+    listen();
+    let store = Postgres::open(&url, Migrate::Apply, Failover::Single).await.expect("opened");
+    let server = Arc::new(server);
+    server.sql("test_0", "ALTER SYSTEM SET synchronous_standby_names = 'gone'").expect("set");
+    server.sql("test_0", "SELECT pg_reload_conf()").expect("set");
+    let cancelling = |cancelled: CancellationToken| {
+        let server = Arc::clone(&server);
+        tokio::task::spawn_blocking(move || {
+            while !cancelled.is_cancelled() {
+                let waiting = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+                server.sql("postgres", waiting).expect("asked");
+            }
+        })
+    };
+    let done = CancellationToken::new();
+    let cancels = cancelling(done.clone());
+    let outcome = write(&store, Key::graph(graph(1).id), vec![Write::Graph(graph(1))]).await;
+    assert!(matches!(outcome, Err(Fault::Unknown(_))), "{outcome:?}");
+    let loaded = store.read(&Key::graph(graph(1).id)).await.expect("read");
+    assert_eq!(loaded.graph, Some(graph(1)), "it is committed here, and perhaps nowhere else");
+    let refreshed = store.refresh("r", Revision { version: 0, nonce: 0 }).await;
+    assert!(matches!(refreshed, Err(Fault::Away(_))), "{refreshed:?}");
+    done.cancel();
+    cancels.await.expect("no panic");
 }
 
 /// H38: two that take counters and records at once wait for each other and never for ever; versions have no gap.

@@ -13,6 +13,7 @@ use subscription_core::change::State;
 use subscription_svc::access::Replica;
 use subscription_svc::refresh;
 use subscription_svc::store::memory::Memory;
+use subscription_svc::store::postgres::failover::Failover;
 use subscription_svc::store::postgres::{Migrate, Postgres};
 use subscription_svc::store::rows::{Access, Revision};
 use subscription_svc::store::sqlite::Sqlite;
@@ -91,7 +92,7 @@ async fn every_store_gives_what_is_newer_and_the_proof_of_where_it_was_asked_fro
     gives_what_is_newer(&Sqlite::open(&folder.path().join("s.db")).await.expect("opened")).await;
     let server = Server::start(&[]).expect("a server");
     let url = server.database().expect("a database");
-    gives_what_is_newer(&Postgres::open(&url, Migrate::Apply).await.expect("opened")).await;
+    gives_what_is_newer(&Postgres::open(&url, Migrate::Apply, Failover::Single).await.expect("opened")).await;
 }
 
 /// H1: a gate that was committed by a standby without the latest changes is seen, though its number is not higher than what the
@@ -100,7 +101,7 @@ async fn every_store_gives_what_is_newer_and_the_proof_of_where_it_was_asked_fro
 async fn h1_after_a_lossy_failover_nothing_is_proved_and_everything_is_loaded() {
     let primary = Server::start(&["wal_level=replica"]).expect("a server");
     let url = primary.database().expect("a database");
-    let store = Postgres::open(&url, Migrate::Apply).await.expect("opened");
+    let store = Postgres::open(&url, Migrate::Apply, Failover::Single).await.expect("opened");
     planted(&store, 2).await;
     let standby = primary.standby(&["hot_standby=on"]).expect("a standby");
     let caught_up = async || {
@@ -130,7 +131,8 @@ async fn h1_after_a_lossy_failover_nothing_is_proved_and_everything_is_loaded() 
     assert_eq!(refreshed(&store, seen.revision).await.changed, []);
     primary.kill();
     standby.promote().expect("promoted");
-    let store = Postgres::open(&standby.url("test_0"), Migrate::Verify).await.expect("the primary now");
+    let store =
+        Postgres::open(&standby.url("test_0"), Migrate::Verify, Failover::Single).await.expect("the primary now");
     // The gate closes as version 3, and then the counter overtakes what was seen.
     let gate = turn(&store, 1, closed(), 300).await;
     assert!(gate.version < seen.revision.version);
@@ -150,7 +152,7 @@ async fn h1_after_a_lossy_failover_nothing_is_proved_and_everything_is_loaded() 
 async fn h2_an_isolated_primary_completes_no_refresh_though_it_can_be_read() {
     let server = Server::start(&[]).expect("a server");
     let url = server.database().expect("a database");
-    let store = Postgres::open(&url, Migrate::Apply).await.expect("opened");
+    let store = Postgres::open(&url, Migrate::Apply, Failover::Single).await.expect("opened");
     planted(&store, 1).await;
     let from = Revision { version: 0, nonce: 0 };
     let here = refreshed(&store, from).await.revision;
@@ -178,7 +180,7 @@ async fn h4_a_refresh_skips_nothing_that_was_committed_before_it() {
     const GRAPHS: u64 = 8;
     let server = Server::start(&[]).expect("a server");
     let url = server.database().expect("a database");
-    let store = Arc::new(Postgres::open(&url, Migrate::Apply).await.expect("opened"));
+    let store = Arc::new(Postgres::open(&url, Migrate::Apply, Failover::Single).await.expect("opened"));
     planted(store.as_ref(), GRAPHS).await;
     let acknowledged: Arc<Vec<std::sync::Mutex<u64>>> = Arc::new((0..=GRAPHS).map(|_| 0.into()).collect());
     let end = Arc::new(AtomicBool::new(false));

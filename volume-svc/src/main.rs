@@ -15,7 +15,7 @@ const UNAVAILABLE: u8 = 69;
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
-    if let Err(error) = telemetry::init(&args.telemetry) {
+    if let Err(error) = telemetry::init(&args.telemetry, None) {
         eprintln!("volume-svc: {error}");
         return ExitCode::from(CONFIG);
     }

@@ -223,13 +223,6 @@ pub struct Committed {
     pub owes: bool,
 }
 
-impl Committed {
-    /// Whether it left nothing that another process would have to know.
-    pub fn is_nothing(&self) -> bool {
-        self.access.is_none() && self.published.is_empty() && !self.owes
-    }
-}
-
 /// The pure function of a transaction. No writes: nothing is committed.
 pub type Act<'a> = &'a mut (dyn FnMut(&Loaded) -> Vec<Write> + Send);
 

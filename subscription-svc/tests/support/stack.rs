@@ -12,6 +12,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 use subscription_svc::store::Store;
+use subscription_svc::store::postgres::failover::Failover;
 use subscription_svc::store::postgres::{Migrate, Postgres};
 use subscription_svc::store::sqlite::Sqlite;
 use tiershift_common::caller::Caller;
@@ -124,7 +125,9 @@ impl Stack {
     pub async fn store(&self) -> Arc<dyn Store> {
         match &self.database {
             Database::Sqlite => Arc::new(Sqlite::open(&self.file()).await.expect("opened")),
-            Database::Postgres { url, .. } => Arc::new(Postgres::open(url, Migrate::Verify).await.expect("opened")),
+            Database::Postgres { url, .. } => {
+                Arc::new(Postgres::open(url, Migrate::Verify, Failover::Single).await.expect("opened"))
+            }
         }
     }
 

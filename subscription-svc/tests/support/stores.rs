@@ -6,6 +6,7 @@ use std::sync::Arc;
 use subscription_svc::store::Store;
 use subscription_svc::store::inbox::Inbox;
 use subscription_svc::store::memory::Memory;
+use subscription_svc::store::postgres::failover::Failover;
 use subscription_svc::store::postgres::{Migrate, Postgres};
 use subscription_svc::store::sqlite::Sqlite;
 use tiershift_postgres::Server;
@@ -52,6 +53,6 @@ pub async fn in_postgres(cases: &[Case]) {
     for (name, case) in cases {
         println!("{name}");
         let url = server.database().expect("a database");
-        case(Both::of(Postgres::open(&url, Migrate::Apply).await.expect("opened"))).await;
+        case(Both::of(Postgres::open(&url, Migrate::Apply, Failover::Single).await.expect("opened"))).await;
     }
 }

@@ -4,11 +4,12 @@
 //! what it reads after that nobody else writes. It is three messages: BEGIN, the lock and the question for everything of the
 //! graph, which are three statements so that the question's snapshot is taken behind the lock; all of its writes, the counters
 //! last; COMMIT. COMMIT waits for the disk, and for the standby where there is a synchronous one (H9); a transaction is never
-//! cancelled, its deadline closes the connection and leaves the outcome unknown.
+//! cancelled, its deadline closes the connection and leaves the outcome unknown, and so does a COMMIT with a warning.
 //!
 //! `session` has the statements of transactions and their dialect, `read` the lists, `sqlstate` says what a refusal means,
 //! `schema` keeps the tables; `tenure` says which of several processes works, `news` wakes the others.
 
+pub mod failover;
 pub mod news;
 mod read;
 mod refresh;
@@ -19,6 +20,8 @@ pub mod tenure;
 mod webhook;
 
 pub use schema::{Migrate, SchemaFault};
+
+use failover::{Failover, warned};
 
 use super::inbox::{Inbox, WebhookEvent, WebhookMark, WebhookState};
 use super::rows::{Access, AuditEvent, Leases, Revision, Subgraph, Subscription, TierChange};
@@ -86,6 +89,16 @@ pub enum OpenFault {
     /// It loses what it acknowledged when its machine fails.
     #[error("PostgreSQL runs with {0} = off, and would lose what it acknowledged: switch it on")]
     NotDurable(&'static str),
+    /// It waits for no standby, although it is declared to.
+    #[error(
+        "--failover synchronous: PostgreSQL waits for no standby: set synchronous_standby_names, or declare another failover"
+    )]
+    NoStandby,
+    /// A cancelled wait for the standby would look like success.
+    #[error(
+        "--failover synchronous: this process does not hear PostgreSQL's warnings, and cannot tell a wait that was cancelled"
+    )]
+    Deaf,
     /// It takes no writes.
     #[error("PostgreSQL is a standby: this process needs the primary")]
     Standby,
@@ -109,6 +122,7 @@ pub struct Postgres {
     /// Refreshes have one of their own; none after one that failed.
     refreshing: Mutex<Option<PgConnection>>,
     options: PgConnectOptions,
+    failover: Failover,
     /// When a refresh failed last: what is connected since before may lead to a primary that is none any more.
     doubted: Doubt,
     news: news::Tell,
@@ -141,6 +155,17 @@ fn options(url: &str) -> Result<PgConnectOptions, OpenFault> {
     Ok(options.application_name("subscription-svc").disable_statement_logging())
 }
 
+/// What every session begins with.
+fn session(failover: Failover) -> String {
+    // Each may do without what the others have set, so what is demanded is asked first.
+    format!("{}{SESSION}", failover.demand())
+}
+
+async fn begin(connection: &mut PgConnection, failover: Failover) -> Result<(), sqlx::Error> {
+    // Made of statements of ours.
+    sqlx::raw_sql(AssertSqlSafe(session(failover))).execute(connection).await.map(|_| ())
+}
+
 /// Connections of which each is asked for this first, and is not used once there is a doubt upon it.
 fn pool(connections: u32, first: String, doubted: &Doubt) -> PgPoolOptions {
     let doubted = doubted.clone();
@@ -170,19 +195,20 @@ fn pool(connections: u32, first: String, doubted: &Doubt) -> PgPoolOptions {
 
 impl Postgres {
     /// Connects, checks that what is acknowledged is kept, and brings the schema up to date, or verifies that it is.
-    pub async fn open(url: &str, migrate: Migrate) -> Result<Self, OpenFault> {
+    pub async fn open(url: &str, migrate: Migrate, failover: Failover) -> Result<Self, OpenFault> {
         let (options, doubted) = (options(url)?, Doubt::default());
         let listing = pool(LISTING, SESSION.to_owned(), &doubted)
             .connect_with(options.clone())
             .await
             .map_err(OpenFault::Connect)?;
         check(&listing).await?;
+        failover.check(&listing).await?;
         schema::bring(&listing, migrate).await?;
         // Statements can be prepared now that their tables are there.
-        let first = format!("{SESSION}{}", *session::PREPARE);
+        let first = format!("{}{}", session(failover), *session::PREPARE);
         let working = pool(WORKING, first, &doubted).connect_with(options.clone()).await.map_err(OpenFault::Connect)?;
         let news = news::Tell::start(listing.clone());
-        Ok(Self { working, listing, refreshing: Mutex::new(None), options, doubted, news })
+        Ok(Self { working, listing, refreshing: Mutex::new(None), options, failover, doubted, news })
     }
 
     /// What a setting is in the sessions of transactions.
@@ -194,7 +220,7 @@ impl Postgres {
     /// A connection of nobody else.
     async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
         let mut connection = self.options.connect().await?;
-        sqlx::raw_sql(SESSION).execute(&mut connection).await?;
+        begin(&mut connection, self.failover).await?;
         Ok(connection)
     }
 
@@ -250,15 +276,24 @@ fn loaded(answers: &[Vec<PgRow>], key: &Key) -> Result<Loaded, Fault> {
 impl Store for Postgres {
     async fn transact(&self, key: &Key, act: Act<'_>) -> Result<Committed, Fault> {
         let mut held = Held::new(self.working.acquire().await.map_err(away)?);
-        let transaction = async {
+        let mut wrote = false;
+        let transaction = warned(async {
             let done = work(held.db(), key, act).await;
+            wrote = matches!(done, Ok(Some(_)));
             held.end(done, sqlstate::commit, away).await
-        };
+        });
         // Never cancelled but by its connection's end: a cancelled wait for the standby would look like success (H9).
         let in_time = tokio::time::timeout(TRANSACTION, transaction).await;
-        let done = in_time.unwrap_or_else(|_| Err(Fault::Unknown(Cause::from("a transaction had no answer in time"))));
+        let done = match in_time {
+            // Somebody else cancelled it: it is committed here, and perhaps nowhere else.
+            Ok((Ok(_), true)) if wrote => {
+                Err(Fault::Unknown(Cause::from("a transaction was committed with a warning")))
+            }
+            Ok((done, _)) => done,
+            Err(_) => Err(Fault::Unknown(Cause::from("a transaction had no answer in time"))),
+        };
         // Also what may be committed is news.
-        if !matches!(&done, Ok(committed) if committed.is_nothing()) {
+        if wrote {
             self.news.tell();
         }
         done
@@ -347,15 +382,18 @@ impl Store for Postgres {
         // A connection of its own: it never waits behind work. One that did not answer in time is closed with whatever is on it.
         let mut kept = self.refreshing.lock().await;
         let mut connection = kept.take();
-        let answered = tokio::time::timeout(REFRESH, async {
+        let refreshed = warned(async {
             let db = match &mut connection {
                 Some(open) => open,
                 None => connection.insert(self.connect().await.map_err(away)?),
             };
             refresh::once(db, replica, from).await
         });
-        let answered =
-            answered.await.map_err(|_| Fault::Away(Cause::from("a refresh had no answer in time"))).flatten();
+        let answered = match tokio::time::timeout(REFRESH, refreshed).await {
+            Ok((Ok(_), true)) => Err(Fault::Away(Cause::from("a refresh was committed with a warning"))),
+            Ok((answered, _)) => answered,
+            Err(_) => Err(Fault::Away(Cause::from("a refresh had no answer in time"))),
+        };
         let found = answered.inspect_err(|_| self.doubted.now())?;
         *kept = connection;
         Ok(found)

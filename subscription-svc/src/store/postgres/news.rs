@@ -19,6 +19,9 @@ const CHANNEL: &str = "tiershift_news";
 /// After a database that does not answer.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// How long silence is believed.
+const SILENCE: Duration = Duration::from_mins(1);
+
 /// Tells the others: many commits at once are one word.
 #[derive(Debug)]
 pub struct Tell {
@@ -80,8 +83,12 @@ async fn listen(url: &str, service: &Service) -> Result<(), OpenFault> {
     listener.listen(CHANNEL).await.map_err(OpenFault::Connect)?;
     // What was told before is seen by looking once.
     service.committer.refresh.notify_one();
-    // None: the connection was lost, and with it perhaps a word.
-    while listener.try_recv().await.map_err(OpenFault::Connect)?.is_some() {
+    // A connection that says nothing for long may be one that nobody speaks at any more.
+    while let Ok(heard) = tokio::time::timeout(SILENCE, listener.try_recv()).await {
+        // None: it was lost, and with it perhaps a word.
+        if heard.map_err(OpenFault::Connect)?.is_none() {
+            break;
+        }
         service.committer.refresh.notify_one();
     }
     Ok(())

@@ -9,9 +9,10 @@
 //!
 //! Not here: what works (`work`), and what a process may answer from memory (`refresh`).
 
-use super::{CONNECT, Lost, OpenFault, SESSION, options};
+use super::failover::{Failover, warned};
+use super::{CONNECT, Lost, OpenFault, begin, options};
 use crate::store::Cause;
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Row as _};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -51,21 +52,23 @@ pub struct Tenure {
 
 impl Tenure {
     /// Waits for it under a process's name. Dropped, it waits no more.
-    pub async fn take(url: &str, process: &str) -> Result<Self, OpenFault> {
-        let connecting = timeout(CONNECT, options(url)?.connect()).await;
+    pub async fn take(url: &str, process: &str, failover: Failover) -> Result<Self, OpenFault> {
         let timed_out = |_| OpenFault::Connect(sqlx::Error::PoolTimedOut);
+        let connecting = timeout(CONNECT, options(url)?.connect()).await;
         let mut connection = connecting.map_err(timed_out)?.map_err(OpenFault::Connect)?;
         // A beat must wait for the standby as a change does: else an isolated primary would complete it (H2).
-        sqlx::raw_sql(SESSION).execute(&mut connection).await.map_err(OpenFault::Connect)?;
+        begin(&mut connection, failover).await.map_err(OpenFault::Connect)?;
         let mut seen: Option<(i64, Instant)> = None;
-        while !locked(&mut connection).await.map_err(OpenFault::Connect)? {
-            let beat = beat(&mut connection).await.map_err(OpenFault::Connect)?;
+        // Each look has its bound: a network that is cut says nothing.
+        while let Some(beat) =
+            timeout(BEAT, look(&mut connection)).await.map_err(timed_out)?.map_err(OpenFault::Connect)?
+        {
             let (_, since) = *seen.filter(|(last, _)| *last == beat).get_or_insert((beat, Instant::now()));
             seen = Some((beat, since));
             if since.elapsed() >= STANDS_STILL {
                 tracing::warn!("the process that works has shown no life for ten seconds; its session is ended");
-                let ended = sqlx::query(END_HOLDER).bind(LOCK).bind(beat).execute(&mut connection).await;
-                ended.map_err(OpenFault::Connect)?;
+                let ended = sqlx::query(END_HOLDER).bind(LOCK).bind(beat).execute(&mut connection);
+                timeout(BEAT, ended).await.map_err(timed_out)?.map_err(OpenFault::Connect)?;
                 seen = None;
             }
             tokio::time::sleep(LOOK_EVERY).await;
@@ -86,9 +89,10 @@ impl Tenure {
                 () = tokio::time::sleep(EVERY) => {}
             }
             let beat = sqlx::query("UPDATE service SET beat = beat + 1").execute(&mut self.connection);
-            match timeout(BEAT, beat).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => return Some(Lost(Box::new(error))),
+            match timeout(BEAT, warned(beat)).await {
+                Ok((Ok(_), false)) => {}
+                Ok((Ok(_), true)) => return Some(Lost(Cause::from("a beat was committed with a warning"))),
+                Ok((Err(error), _)) => return Some(Lost(Box::new(error))),
                 Err(elapsed) => return Some(Lost(Cause::from(elapsed))),
             }
         }
@@ -100,10 +104,11 @@ impl Tenure {
     }
 }
 
-async fn locked(db: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    sqlx::query("SELECT pg_try_advisory_lock($1)").bind(LOCK).fetch_one(db).await?.try_get(0)
-}
-
-async fn beat(db: &mut PgConnection) -> Result<i64, sqlx::Error> {
-    sqlx::query("SELECT beat FROM service").fetch_one(db).await?.try_get(0)
+/// Takes the lock: none; else what the holder's beat is.
+async fn look(db: &mut PgConnection) -> Result<Option<i64>, sqlx::Error> {
+    let locked: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(LOCK).fetch_one(&mut *db).await?;
+    if locked {
+        return Ok(None);
+    }
+    sqlx::query_scalar("SELECT beat FROM service").fetch_one(db).await.map(Some)
 }

@@ -7,6 +7,7 @@ use sqlx::{ConnectOptions as _, Connection as _, PgConnection, SqliteConnection}
 use std::sync::Arc;
 use subscription_svc::store::Store;
 use subscription_svc::store::inbox::Inbox;
+use subscription_svc::store::postgres::failover::Failover;
 use subscription_svc::store::postgres::{Migrate, Postgres};
 use subscription_svc::store::sqlite::Sqlite;
 use tempfile::TempDir;
@@ -57,7 +58,7 @@ impl Database {
                 // A buffer that a server of this size would have.
                 let server = Server::start(&["shared_buffers=1GB", "max_wal_size=4GB"])?;
                 let url = server.database()?;
-                let store = Arc::new(Postgres::open(&url, Migrate::Apply).await?);
+                let store = Arc::new(Postgres::open(&url, Migrate::Apply, Failover::Single).await?);
                 let mut connection = PgConnection::connect(&url).await?;
                 sqlx::raw_sql(BARE).execute(&mut connection).await?;
                 let inbox = Arc::clone(&store) as Arc<dyn Inbox>;

@@ -1,0 +1,208 @@
+//! Where one more graph could be put now, by tier and zone: for price lists and operators, who have no graph in hand. A plan
+//! of one graph's move says it better (`gather.rs`): it asks the instances themselves.
+//!
+//! Reads only. What could not be read is unknown and never none.
+
+use crate::idle::is_free;
+use crate::migrations::away;
+use crate::ports::cloud::{Group, Process};
+use crate::world::World;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use tiershift_common::status::Fault;
+use tiershift_core::catalogue::{Catalogue, Tier};
+use tiershift_core::ids::{GroupName, TierName, Zone};
+use tiershift_core::{Error, Kind, Reason};
+use volume_core::item::{Index, Item};
+
+/// Rows a page.
+const PAGE: usize = 1_000;
+
+/// Whether there is room for one more graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// An instance waits for one.
+    Idle,
+    /// One can be launched.
+    Launch,
+    /// Neither.
+    None,
+    /// It could not be read.
+    Unknown,
+}
+
+/// Instances of a tier in a zone, by what they do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// They wait without a graph.
+    pub idle: u32,
+    /// Migrations hold them.
+    pub reserved: u32,
+    /// They have graphs.
+    pub serving: u32,
+}
+
+/// One tier in one zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The tier.
+    pub tier: TierName,
+    /// The zone.
+    pub zone: Zone,
+    /// The tier's group.
+    pub group: GroupName,
+    /// Whether there is room.
+    pub room: Room,
+    /// What is there, by the index.
+    pub counts: Counts,
+    /// Members of the whole group, and the most that it may have; none where it could not be read.
+    pub size: Option<(i64, i64)>,
+}
+
+/// The use case.
+#[derive(Clone, Debug)]
+pub struct Capacity {
+    /// The ports.
+    pub world: World,
+    /// The tiers.
+    pub catalogue: Arc<Catalogue>,
+    /// In whose groups.
+    pub environment: String,
+}
+
+impl Capacity {
+    /// By tier and zone, of one tier and one zone where they are given.
+    pub async fn list(&self, tier: Option<&TierName>, zone: Option<&Zone>) -> Result<Vec<Place>, Fault> {
+        if let Some(wanted) = tier
+            && !self.catalogue.tiers().iter().any(|tier| tier.name == *wanted)
+        {
+            let text = format!("there is no tier {wanted}; ListTiers names them");
+            return Err(Error::new(Kind::NotFound, Reason::UnknownTier, text).into());
+        }
+        let mut places = Vec::new();
+        for one in self.catalogue.tiers().iter().filter(|one| tier.is_none_or(|wanted| one.name == *wanted)) {
+            places.extend(self.of(one).await?);
+        }
+        places.retain(|place| zone.is_none_or(|wanted| place.zone == *wanted));
+        Ok(places)
+    }
+
+    async fn of(&self, tier: &Tier) -> Result<Vec<Place>, Fault> {
+        let name = tier.group(&self.environment).map_err(Fault::internal)?;
+        let counts = self.counts(&tier.name).await?;
+        let group = self.world.describer.group(&name).await.inspect_err(|error| unread("a group", &error.code));
+        let offered = self.world.describer.offering(&tier.instance_type).await;
+        let offered = offered.inspect_err(|error| unread("the offerings of a type", &error.code)).ok();
+        let group = group.ok();
+        // A group that is not there is read, and has no room; zones with instances are told all the same.
+        let own = group.iter().flatten().flat_map(|group| group.zones.iter().cloned());
+        let zones: BTreeSet<Zone> = own.chain(counts.keys().cloned()).collect();
+        let places = zones.into_iter().map(|zone| {
+            let counts = counts.get(&zone).copied().unwrap_or_default();
+            let room = room(group.as_ref().map(Option::as_deref), offered.as_deref(), &zone, counts.idle);
+            let size = group.as_ref().map(|group| group.as_ref().map_or((0, 0), |group| (size(group), group.max)));
+            Place { tier: tier.name.clone(), zone, group: name.clone(), room, counts, size }
+        });
+        Ok(places.collect())
+    }
+
+    async fn counts(&self, tier: &TierName) -> Result<BTreeMap<Zone, Counts>, Fault> {
+        let (index, mut zones, mut page) = (Index::InstanceByTierStatus, BTreeMap::<Zone, Counts>::new(), None);
+        loop {
+            let store = self.world.journal.store();
+            let found = store.query_index(index, tier.as_str(), None, page.take(), PAGE).await.map_err(away)?;
+            for row in &found.items {
+                if let Some(zone) = row.s("availability_zone").and_then(|zone| Zone::parse(zone).ok()) {
+                    count(zones.entry(zone).or_default(), row);
+                }
+            }
+            page = found.next;
+            if page.is_none() {
+                return Ok(zones);
+            }
+        }
+    }
+}
+
+fn unread(what: &str, code: &str) {
+    tracing::warn!(code, "{what} could not be read; its room is unknown");
+}
+
+fn count(counts: &mut Counts, row: &Item) {
+    if row.s("ts_migration").is_some() {
+        counts.reserved += 1;
+    } else if row.n("database_count").unwrap_or(0) > 0 {
+        counts.serving += 1;
+    } else if is_free(row) {
+        counts.idle += 1;
+    }
+}
+
+fn size(group: &Group) -> i64 {
+    i64::try_from(group.members.len()).unwrap_or(i64::MAX)
+}
+
+/// `group`: none could not be read, and none within is not there; `offered`: the zones of the type, none could not be read.
+fn room(group: Option<Option<&Group>>, offered: Option<&[Zone]>, zone: &Zone, idle: u32) -> Room {
+    match group {
+        // Idle ones count first: at its largest size a group may still have one to give (rule 31).
+        _ if idle > 0 => Room::Idle,
+        None => Room::Unknown,
+        Some(None) => Room::None,
+        Some(Some(group)) => {
+            let launches = group.zones.contains(zone)
+                && size(group) < group.max
+                && !group.deleting
+                && !group.suspended.contains(&Process::Launch);
+            match (launches, offered) {
+                (false, _) => Room::None,
+                (true, None) => Room::Unknown,
+                (true, Some(zones)) if zones.contains(zone) => Room::Launch,
+                (true, Some(_)) => Room::None,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapters::doubles::group;
+
+    #[test]
+    fn what_is_not_known_is_not_none() {
+        let (here, there) = (Zone::parse("us-east-1a").unwrap(), Zone::parse("us-east-1b").unwrap());
+        let offered = vec![here.clone()];
+        let open = Group { zones: vec![here.clone()], max: 1, ..group(&GroupName::parse("writers").unwrap()) };
+        let full = Group { max: 0, ..open.clone() };
+        let held = Group { suspended: vec![Process::Launch], ..open.clone() };
+        let ask = |group: Option<Option<&Group>>, offered: Option<&[Zone]>, zone: &Zone| room(group, offered, zone, 0);
+        assert_eq!(ask(Some(Some(&open)), Some(&offered), &here), Room::Launch);
+        assert_eq!(ask(Some(Some(&open)), None, &here), Room::Unknown);
+        assert_eq!(ask(None, Some(&offered), &here), Room::Unknown);
+        for (group, zone) in [(None, &here), (Some(&full), &here), (Some(&held), &here), (Some(&open), &there)] {
+            assert_eq!(ask(Some(group), Some(&offered), zone), Room::None, "{group:?}");
+            assert_eq!(room(Some(group), Some(&offered), zone, 1), Room::Idle);
+        }
+        assert_eq!(ask(Some(Some(&open)), Some(&[]), &here), Room::None, "its type is not offered there");
+    }
+
+    #[test]
+    fn each_row_is_counted_once() {
+        let row = |graphs: i64, status: &str, migration: Option<&str>| {
+            Item::default().with("status", status).with("database_count", graphs).with_opt("ts_migration", migration)
+        };
+        let mut counts = Counts::default();
+        for row in [
+            row(0, "healthy", None),
+            row(2, "healthy", None),
+            row(1, "unhealthy", None),
+            row(0, "healthy", Some("chg_1")),
+            row(1, "retiring", Some("chg_2")),
+            row(0, "initializing", None),
+        ] {
+            count(&mut counts, &row);
+        }
+        assert_eq!(counts, Counts { idle: 1, reserved: 2, serving: 2 });
+    }
+}
