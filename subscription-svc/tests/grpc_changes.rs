@@ -5,6 +5,7 @@
 mod support;
 
 use futures_util::StreamExt as _;
+use subscription_svc::migrations::Room;
 use support::api::{BOUND, Running};
 use support::seed;
 use support::volume::Script;
@@ -364,7 +365,12 @@ async fn tiers_are_listed_with_their_rooms() {
         answer.tiers.iter().map(pb::Tier::room).collect::<Vec<_>>()
     };
     assert_eq!(rooms(false, String::new()).await, [pb::TierRoom::Unspecified; 3]);
+    running.volume.silence("rooms", 1);
     assert_eq!(rooms(true, String::new()).await, [pb::TierRoom::Unknown; 3]);
+    running.volume.has_room("ladybug-standard", Room::Available);
+    running.volume.has_room("ladybug-large", Room::Unknown);
+    let anywhere = [pb::TierRoom::Available, pb::TierRoom::Unknown, pb::TierRoom::Full];
+    assert_eq!(rooms(true, String::new()).await, anywhere, "a tier that volume-svc does not know has none");
     assert_eq!(rooms(true, graph.to_string()).await, [pb::TierRoom::Available; 3]);
     let full = Violation {
         reason: Reason::NoRoomInZone,

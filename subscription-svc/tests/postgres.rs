@@ -164,16 +164,25 @@ fn listen() {
     let _ = tracing::subscriber::set_global_default(log);
 }
 
+/// Sets whom it waits for, and waits until new sessions know.
+async fn waits_for(server: &Server, names: &str) {
+    server.sql("postgres", &format!("ALTER SYSTEM SET synchronous_standby_names = '{names}'")).expect("set");
+    server.sql("postgres", "SELECT pg_reload_conf()").expect("set");
+    let until = tokio::time::Instant::now() + BOUND;
+    while server.sql("postgres", "SHOW synchronous_standby_names").expect("asked").trim() != names {
+        assert!(tokio::time::Instant::now() < until, "it is not in force");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 #[tokio::test]
 async fn h9_a_failover_that_is_declared_is_checked() {
     let (server, url) = server(&[]);
     let synchronous = || Postgres::open(&url, Migrate::Apply, Failover::Synchronous);
     listen();
     assert!(matches!(synchronous().await, Err(OpenFault::NoStandby)));
-    server.sql("test_0", "ALTER SYSTEM SET synchronous_standby_names = 'standby'").expect("set");
-    server.sql("test_0", "ALTER SYSTEM SET synchronous_commit = 'local'").expect("set");
-    server.sql("test_0", "SELECT pg_reload_conf()").expect("set");
-    let standby = server.standby(&["synchronous_standby_names="]).expect("a standby");
+    let standby = server.standby(&[]).expect("a standby");
+    waits_for(&server, "*").await;
     let store = synchronous().await.expect("it waits for its standby");
     write(&store, Key::graph(graph(1).id), vec![Write::Graph(graph(1))]).await.expect("both have it");
     // Sessions that begin when nobody is waited for any more are none.
@@ -198,8 +207,7 @@ async fn h9_a_commit_whose_wait_was_cancelled_is_unknown_and_such_a_refresh_does
     listen();
     let store = Postgres::open(&url, Migrate::Apply, Failover::Single).await.expect("opened");
     let server = Arc::new(server);
-    server.sql("test_0", "ALTER SYSTEM SET synchronous_standby_names = 'gone'").expect("set");
-    server.sql("test_0", "SELECT pg_reload_conf()").expect("set");
+    waits_for(&server, "gone").await;
     let cancelling = |cancelled: CancellationToken| {
         let server = Arc::clone(&server);
         tokio::task::spawn_blocking(move || {
@@ -211,10 +219,18 @@ async fn h9_a_commit_whose_wait_was_cancelled_is_unknown_and_such_a_refresh_does
     };
     let done = CancellationToken::new();
     let cancels = cancelling(done.clone());
-    let outcome = write(&store, Key::graph(graph(1).id), vec![Write::Graph(graph(1))]).await;
+    // The server itself needs a moment until it waits.
+    let until = tokio::time::Instant::now() + BOUND;
+    let mut n = 1;
+    let outcome = loop {
+        match write(&store, Key::graph(graph(n).id), vec![Write::Graph(graph(n))]).await {
+            Ok(()) if tokio::time::Instant::now() < until => n += 1,
+            outcome => break outcome,
+        }
+    };
     assert!(matches!(outcome, Err(Fault::Unknown(_))), "{outcome:?}");
-    let loaded = store.read(&Key::graph(graph(1).id)).await.expect("read");
-    assert_eq!(loaded.graph, Some(graph(1)), "it is committed here, and perhaps nowhere else");
+    let loaded = store.read(&Key::graph(graph(n).id)).await.expect("read");
+    assert_eq!(loaded.graph, Some(graph(n)), "it is committed here, and perhaps nowhere else");
     let refreshed = store.refresh("r", Revision { version: 0, nonce: 0 }).await;
     assert!(matches!(refreshed, Err(Fault::Away(_))), "{refreshed:?}");
     done.cancel();

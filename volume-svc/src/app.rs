@@ -8,6 +8,7 @@ use crate::adapters::budgeted::Budgeted;
 use crate::adapters::describe::Describer;
 use crate::adapters::direct::Direct;
 use crate::alerts::{Alerts, Desk, Log};
+use crate::capacity::Capacity;
 use crate::config::{Args, VolumeOps};
 use crate::driver::Drivers;
 use crate::grpc::{Fleet, MigrationHandlers, Volumes};
@@ -192,6 +193,9 @@ pub async fn build(args: &Args) -> Result<App, StartError> {
         alerts,
     };
     let worker = Worker::new(Arc::new(drivers));
+    let catalogue = Arc::new(catalogue);
+    let capacity =
+        Capacity { world: world.clone(), catalogue: Arc::clone(&catalogue), environment: args.environment.clone() };
     let migrations = Migrations {
         journal: journal.clone(),
         world,
@@ -199,7 +203,7 @@ pub async fn build(args: &Args) -> Result<App, StartError> {
         settings,
         hub,
         worker: Arc::clone(&worker),
-        catalogue: Arc::new(catalogue),
+        catalogue,
         environment: args.environment.clone(),
     };
     let registry = Registry { journal, clock };
@@ -210,7 +214,7 @@ pub async fn build(args: &Args) -> Result<App, StartError> {
     let server = Builder::new(config, callers)
         .add(MigrationServiceServer::new(MigrationHandlers { migrations, stop: watches.clone() }))
         .add(VolumeServiceServer::new(Volumes { registry: registry.clone() }))
-        .add(FleetServiceServer::new(Fleet { registry }))
+        .add(FleetServiceServer::new(Fleet { registry, capacity }))
         .bind()
         .await?;
     Ok(App { server, worker, lease, store, me, desk, watches })

@@ -90,17 +90,17 @@ impl Capacity {
     async fn of(&self, tier: &Tier) -> Result<Vec<Place>, Fault> {
         let name = tier.group(&self.environment).map_err(Fault::internal)?;
         let counts = self.counts(&tier.name).await?;
-        let group = self.world.describer.group(&name).await.inspect_err(|error| unread("a group", &error.code));
+        let group = self.world.describer.group(&name).await.map_err(|error| unread("a group", &error.code));
         let offered = self.world.describer.offering(&tier.instance_type).await;
-        let offered = offered.inspect_err(|error| unread("the offerings of a type", &error.code)).ok();
-        let group = group.ok();
+        let offered = offered.map_err(|error| unread("the offerings of a type", &error.code));
         // A group that is not there is read, and has no room; zones with instances are told all the same.
         let own = group.iter().flatten().flat_map(|group| group.zones.iter().cloned());
         let zones: BTreeSet<Zone> = own.chain(counts.keys().cloned()).collect();
         let places = zones.into_iter().map(|zone| {
             let counts = counts.get(&zone).copied().unwrap_or_default();
-            let room = room(group.as_ref().map(Option::as_deref), offered.as_deref(), &zone, counts.idle);
-            let size = group.as_ref().map(|group| group.as_ref().map_or((0, 0), |group| (size(group), group.max)));
+            let seen = group.as_ref().map(Option::as_deref).map_err(|unread| *unread);
+            let room = room(seen, offered.as_deref().map_err(|unread| *unread), &zone, counts.idle);
+            let size = seen.ok().map(|group| group.map_or((0, 0), |group| (size(group), group.max)));
             Place { tier: tier.name.clone(), zone, group: name.clone(), room, counts, size }
         });
         Ok(places.collect())
@@ -124,8 +124,13 @@ impl Capacity {
     }
 }
 
-fn unread(what: &str, code: &str) {
+/// It was asked, and not answered.
+#[derive(Clone, Copy, Debug)]
+struct Unread;
+
+fn unread(what: &str, code: &str) -> Unread {
     tracing::warn!(code, "{what} could not be read; its room is unknown");
+    Unread
 }
 
 fn count(counts: &mut Counts, row: &Item) {
@@ -142,49 +147,67 @@ fn size(group: &Group) -> i64 {
     i64::try_from(group.members.len()).unwrap_or(i64::MAX)
 }
 
-/// `group`: none could not be read, and none within is not there; `offered`: the zones of the type, none could not be read.
-fn room(group: Option<Option<&Group>>, offered: Option<&[Zone]>, zone: &Zone, idle: u32) -> Room {
-    match group {
-        // Idle ones count first: at its largest size a group may still have one to give (rule 31).
-        _ if idle > 0 => Room::Idle,
-        None => Room::Unknown,
-        Some(None) => Room::None,
-        Some(Some(group)) => {
-            let launches = group.zones.contains(zone)
-                && size(group) < group.max
-                && !group.deleting
-                && !group.suspended.contains(&Process::Launch);
-            match (launches, offered) {
-                (false, _) => Room::None,
-                (true, None) => Room::Unknown,
-                (true, Some(zones)) if zones.contains(zone) => Room::Launch,
-                (true, Some(_)) => Room::None,
-            }
-        }
+/// `group`: none is not there; `offered`: the zones of its type.
+fn room(group: Result<Option<&Group>, Unread>, offered: Result<&[Zone], Unread>, zone: &Zone, idle: u32) -> Room {
+    // Idle ones count first: at its largest size a group may still have one to give (rule 31).
+    if idle > 0 {
+        return Room::Idle;
+    }
+    let Ok(group) = group else { return Room::Unknown };
+    let launches = |group: &Group| {
+        group.zones.contains(zone)
+            && size(group) < group.max
+            && !group.deleting
+            && !group.suspended.contains(&Process::Launch)
+    };
+    match (group.is_some_and(launches), offered) {
+        (true, Err(Unread)) => Room::Unknown,
+        (true, Ok(zones)) if zones.contains(zone) => Room::Launch,
+        _ => Room::None,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapters::doubles::group;
+
+    /// A group of one zone with no members.
+    fn group(zone: &Zone, max: i64) -> Group {
+        Group {
+            name: GroupName::parse("writers").unwrap(),
+            min: 0,
+            max,
+            desired: 0,
+            zones: vec![zone.clone()],
+            zone_ids: Vec::new(),
+            subnet_ids: Vec::new(),
+            health_checks: Vec::new(),
+            suspended: Vec::new(),
+            members: Vec::new(),
+            new_members_protected: false,
+            replaces_by_age: false,
+            warm_pool: false,
+            deleting: false,
+            tags: BTreeMap::default(),
+        }
+    }
 
     #[test]
     fn what_is_not_known_is_not_none() {
         let (here, there) = (Zone::parse("us-east-1a").unwrap(), Zone::parse("us-east-1b").unwrap());
         let offered = vec![here.clone()];
-        let open = Group { zones: vec![here.clone()], max: 1, ..group(&GroupName::parse("writers").unwrap()) };
-        let full = Group { max: 0, ..open.clone() };
+        let (open, full) = (group(&here, 1), group(&here, 0));
         let held = Group { suspended: vec![Process::Launch], ..open.clone() };
-        let ask = |group: Option<Option<&Group>>, offered: Option<&[Zone]>, zone: &Zone| room(group, offered, zone, 0);
-        assert_eq!(ask(Some(Some(&open)), Some(&offered), &here), Room::Launch);
-        assert_eq!(ask(Some(Some(&open)), None, &here), Room::Unknown);
-        assert_eq!(ask(None, Some(&offered), &here), Room::Unknown);
+        let ask =
+            |group: Result<Option<&Group>, Unread>, offered: Result<&[Zone], Unread>| room(group, offered, &here, 0);
+        assert_eq!(ask(Ok(Some(&open)), Ok(&offered)), Room::Launch);
+        assert_eq!(ask(Ok(Some(&open)), Err(Unread)), Room::Unknown);
+        assert_eq!(ask(Err(Unread), Ok(&offered)), Room::Unknown);
+        assert_eq!(ask(Ok(Some(&open)), Ok(&[])), Room::None, "its type is not offered there");
         for (group, zone) in [(None, &here), (Some(&full), &here), (Some(&held), &here), (Some(&open), &there)] {
-            assert_eq!(ask(Some(group), Some(&offered), zone), Room::None, "{group:?}");
-            assert_eq!(room(Some(group), Some(&offered), zone, 1), Room::Idle);
+            assert_eq!(room(Ok(group), Ok(&offered), zone, 0), Room::None, "{group:?}");
+            assert_eq!(room(Ok(group), Ok(&offered), zone, 1), Room::Idle);
         }
-        assert_eq!(ask(Some(Some(&open)), Some(&[]), &here), Room::None, "its type is not offered there");
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod alerts;
 #[cfg(feature = "aws")]
 pub mod app;
 #[cfg(feature = "aws")]
+pub mod capacity;
 pub mod config;
 pub mod driver;
 pub mod gather;

@@ -1,11 +1,12 @@
 //! From our values to the contract's messages, and its enums to our words. Times that run are computed for `now`.
 
+use crate::migrations::Room;
 use crate::saga::because;
 use crate::store::Loaded;
 use crate::store::rows::{
     AuditEvent, AuditKind, Endpoint, Expected, Graph, Interval, Subgraph, Subscription, TierChange,
 };
-use crate::usecase::{Listed, Preview, Room};
+use crate::usecase::{Listed, Preview};
 use subscription_core::change::{Change, Charge, Return, State};
 use subscription_core::credits::Credits;
 use subscription_core::proration::Quote;
@@ -150,10 +151,10 @@ fn audit_kind(kind: AuditKind) -> pb::AuditKind {
 pub fn tier(listed: &Listed) -> pb::Tier {
     let tier = &listed.tier;
     let room = match listed.room {
-        Room::NotAsked => pb::TierRoom::Unspecified,
-        Room::Available => pb::TierRoom::Available,
-        Room::Full => pb::TierRoom::Full,
-        Room::Unknown => pb::TierRoom::Unknown,
+        None => pb::TierRoom::Unspecified,
+        Some(Room::Available) => pb::TierRoom::Available,
+        Some(Room::Full) => pb::TierRoom::Full,
+        Some(Room::Unknown) => pb::TierRoom::Unknown,
     };
     pb::Tier {
         name: tier.name.to_string(),

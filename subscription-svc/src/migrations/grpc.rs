@@ -4,12 +4,14 @@
 //! know becomes an error, never a guess: a missed fact could leave a gate closed, so the follower stops and alarms.
 
 use super::{
-    Canceled, Fact, Follow, Message, MigrationEvent, Migrations, Plan, Position, Spec, Start, Status, View, endpoint,
+    Canceled, Fact, Follow, Message, MigrationEvent, Migrations, Plan, Position, Room, Spec, Start, Status, View,
+    endpoint,
 };
 use crate::store::rows::Expected;
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use subscription_core::change::Side;
 use tiershift_common::client::CallerChannel;
@@ -17,10 +19,11 @@ use tiershift_common::clock::Clock;
 use tiershift_common::convert;
 use tiershift_common::status::from_status;
 use tiershift_core::event::Direction;
-use tiershift_core::ids::{ChangeId, UserId};
+use tiershift_core::ids::{ChangeId, TierName, UserId};
 use tiershift_core::{Error, Kind, Reason, UnixMs, Violation};
 use tiershift_proto::common::v1 as common;
 use tiershift_proto::volume::v1 as pb;
+use tiershift_proto::volume::v1::fleet_service_client::FleetServiceClient;
 use tiershift_proto::volume::v1::migration_service_client::MigrationServiceClient;
 
 /// Rows of a page of live migrations: the contract's most.
@@ -30,13 +33,15 @@ const PAGE: i32 = 500;
 #[derive(Clone, Debug)]
 pub struct VolumeService {
     client: MigrationServiceClient<CallerChannel>,
+    fleet: FleetServiceClient<CallerChannel>,
     clock: Arc<dyn Clock>,
 }
 
 impl VolumeService {
     /// Over this channel.
     pub fn new(channel: CallerChannel, clock: Arc<dyn Clock>) -> Self {
-        Self { client: MigrationServiceClient::new(channel), clock }
+        let fleet = FleetServiceClient::new(channel.clone());
+        Self { client: MigrationServiceClient::new(channel), fleet, clock }
     }
 }
 
@@ -113,6 +118,24 @@ impl Migrations for VolumeService {
             store_epoch,
         };
         self.client.clone().confirm_gate(request).await.map(|_| ()).map_err(|s| from_status(&s))
+    }
+
+    async fn rooms(&self) -> Result<BTreeMap<TierName, Room>, Error> {
+        let request = pb::GetCapacityRequest::default();
+        let answer = self.fleet.clone().get_capacity(request).await.map_err(|s| from_status(&s))?;
+        let mut rooms = BTreeMap::new();
+        for capacity in answer.into_inner().capacities {
+            let room = match capacity.room() {
+                pb::Room::Idle | pb::Room::Launch => Room::Available,
+                pb::Room::None => Room::Full,
+                // What a newer server says is not guessed.
+                pb::Room::Unknown | pb::Room::Unspecified => Room::Unknown,
+            };
+            let tier = TierName::parse(capacity.tier).map_err(|_| unreadable("capacities.tier"))?;
+            let best = rooms.entry(tier).or_insert(room);
+            *best = room.max(*best);
+        }
+        Ok(rooms)
     }
 
     async fn cancel(&self, id: &ChangeId, requested_by: &str, note: &str) -> Result<Canceled, Error> {

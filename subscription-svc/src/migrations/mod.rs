@@ -7,6 +7,7 @@ pub mod grpc;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
+use std::collections::BTreeMap;
 use subscription_core::change::{Event, Side};
 use tiershift_core::event::{ChangeEvent, Direction};
 use tiershift_core::ids::{ChangeId, GraphId, TierName, UserId};
@@ -283,8 +284,22 @@ pub trait Migrations: Send + Sync {
     /// Confirms a gate.
     async fn confirm(&self, id: &ChangeId, gate_id: u64, store_epoch: i64) -> Result<(), Error>;
 
+    /// Whether there is room for one more graph, by tier, in whatever zone. A tier that is not among them has none.
+    async fn rooms(&self) -> Result<BTreeMap<TierName, Room>, Error>;
+
     /// Asks for the way back.
     async fn cancel(&self, id: &ChangeId, requested_by: &str, note: &str) -> Result<Canceled, Error>;
+}
+
+/// Whether there is room in a tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Room {
+    /// No instance is idle, and none can be launched.
+    Full,
+    /// Nobody could say.
+    Unknown,
+    /// An instance is idle or can be launched.
+    Available,
 }
 
 /// Whether an error leaves open what happened, so that the call is made again.

@@ -22,7 +22,7 @@ pub use lifecycle::{CancelSubscription, CorrectSubscription};
 pub use preview::Preview;
 pub use reading::Page;
 pub use subscriptions::{CreateSubscription, Initial};
-pub use tiers::{Listed, Room};
+pub use tiers::Listed;
 
 use tiershift_common::caller::Caller;
 use tiershift_core::ids::OrgId;

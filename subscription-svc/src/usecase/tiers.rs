@@ -4,25 +4,14 @@
 //! that the graph in question has, whatever became of it.
 
 use super::facts::Asked;
+use crate::migrations::Room;
 use crate::service::{Outcome, Service};
 use crate::store::rows::Graph;
+use std::collections::BTreeMap;
 use tiershift_common::caller::Caller;
-use tiershift_core::Reason;
 use tiershift_core::catalogue::Tier;
-use tiershift_core::ids::GraphId;
-
-/// Whether a move to a tier could begin now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Room {
-    /// It was not asked.
-    NotAsked,
-    /// An instance is idle or can be launched; or the graph is there already.
-    Available,
-    /// Neither.
-    Full,
-    /// Nobody could say.
-    Unknown,
-}
+use tiershift_core::ids::{GraphId, TierName};
+use tiershift_core::{Error, Reason};
 
 /// A tier as one caller sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,8 +20,8 @@ pub struct Listed {
     pub tier: Tier,
     /// Whether this caller could choose it for the graph in question, or for any of their organisations.
     pub sold: bool,
-    /// Whether there is room.
-    pub room: Room,
+    /// Whether a move to it could begin now; the tier that the graph is in has room. None: it was not asked.
+    pub room: Option<Room>,
 }
 
 impl Service {
@@ -43,6 +32,8 @@ impl Service {
             None => None,
         };
         let everything = caller.is_operator() || caller.is_service();
+        // A graph has a zone, and its move is planned; without one the best of all zones is told.
+        let anywhere = if with_room && graph.is_none() { self.anywhere().await } else { None };
         let mut listed = Vec::new();
         for tier in self.catalogue.tiers() {
             let has_it = graph.as_ref().is_some_and(|graph| graph.tier == tier.name);
@@ -53,15 +44,26 @@ impl Service {
                 Some(graph) => tier.sold_to(&graph.org),
                 None => everything || caller.orgs.keys().any(|org| tier.sold_to(org)),
             };
-            let room = if with_room { self.room(graph.as_ref(), tier).await } else { Room::NotAsked };
+            let room = match (with_room, &graph, &anywhere) {
+                (false, _, _) => None,
+                (true, Some(graph), _) => Some(self.room(graph, tier).await),
+                (true, None, Some(rooms)) => Some(rooms.get(&tier.name).copied().unwrap_or(Room::Full)),
+                (true, None, None) => Some(Room::Unknown),
+            };
             listed.push(Listed { tier: tier.clone(), sold, room });
         }
         Ok(listed)
     }
 
-    /// Only a graph has a zone, so without one nothing can be said.
-    async fn room(&self, graph: Option<&Graph>, tier: &Tier) -> Room {
-        let Some(graph) = graph else { return Room::Unknown };
+    /// Room by tier, whatever the zone; none if nobody could say.
+    async fn anywhere(&self) -> Option<BTreeMap<TierName, Room>> {
+        let rooms = self.migrations.rooms().await;
+        let told =
+            |error: &Error| tracing::info!(reason = error.reason.as_str(), "the room in tiers could not be read");
+        rooms.inspect_err(told).ok()
+    }
+
+    async fn room(&self, graph: &Graph, tier: &Tier) -> Room {
         match self.ask(graph, &tier.name).await {
             Asked::Plan(plan) => {
                 let full =

@@ -6,9 +6,11 @@ use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use subscription_svc::migrations::{Canceled, Follow, Message, Migrations, Plan, Position, Spec, Start, Status, View};
+use subscription_svc::migrations::{
+    Canceled, Follow, Message, Migrations, Plan, Position, Room, Spec, Start, Status, View,
+};
 use tiershift_common::clock::sleep_ms;
-use tiershift_core::ids::{ChangeId, GraphId};
+use tiershift_core::ids::{ChangeId, GraphId, TierName};
 use tiershift_core::{Error, Kind, Reason};
 
 fn not_found(id: &ChangeId) -> Error {
@@ -136,6 +138,11 @@ impl Migrations for Port {
             self.0.lock().confirmed_at.entry(id.clone()).or_insert(now);
         }
         self.0.answer(answer, lost).await
+    }
+
+    async fn rooms(&self) -> Result<BTreeMap<TierName, Room>, Error> {
+        self.0.called("rooms").await?;
+        Ok(self.0.lock().rooms.clone())
     }
 
     async fn cancel(&self, id: &ChangeId, _: &str, _: &str) -> Result<Canceled, Error> {

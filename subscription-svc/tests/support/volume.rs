@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use subscription_core::change::Side;
-use subscription_svc::migrations::{Fact, MigrationEvent, Position, Status, View, endpoint};
+use subscription_svc::migrations::{Fact, MigrationEvent, Position, Room, Status, View, endpoint};
 use tiershift_common::clock::{Clock, sleep_ms};
 use tiershift_core::event::{ChangeEvent, Direction, Reads, Source, Writes};
-use tiershift_core::ids::{ChangeId, GraphId};
+use tiershift_core::ids::{ChangeId, GraphId, TierName};
 use tiershift_core::{Error, Kind, Reason, UnixMs, Violation};
 use tokio::sync::watch;
 
@@ -93,6 +93,8 @@ pub(super) struct Journal {
 pub(super) struct State {
     pub(super) scripts: BTreeMap<GraphId, Script>,
     pub(super) journals: BTreeMap<ChangeId, Journal>,
+    /// Where there is room for a graph that nobody has named.
+    pub(super) rooms: BTreeMap<TierName, Room>,
     /// Calls that get no answer, by name, and how many more.
     pub(super) silent: BTreeMap<&'static str, u32>,
     /// The answer is lost after the call was done.
@@ -141,6 +143,11 @@ impl Fake {
     /// What a graph's next migration does.
     pub fn script(&self, graph: &GraphId, script: Script) {
         self.lock().scripts.insert(graph.clone(), script);
+    }
+
+    /// How much room a tier has.
+    pub fn has_room(&self, tier: &str, room: Room) {
+        self.lock().rooms.insert(TierName::parse(tier).expect("a tier"), room);
     }
 
     /// Every call takes up to so many milliseconds.

@@ -1,7 +1,8 @@
-//! `FleetService`: registration of instances. The rest of the fleet's calls are not built yet.
+//! `FleetService`: registration of instances, and where there is room. The rest of the fleet's calls are not built yet.
 
 use super::volumes::{node_type, node_type_word};
-use super::{migrations::finish, not_built, operator};
+use super::{authorise, migrations::finish, not_built, operator};
+use crate::capacity::{Capacity, Place, Room};
 use crate::registry::{NewInstance, Registry};
 use tiershift_common::fields::FieldsExt;
 use tiershift_core::error::Fields;
@@ -16,6 +17,32 @@ use volume_core::item::Item;
 pub struct Fleet {
     /// The use cases.
     pub registry: Registry,
+    /// Where there is room.
+    pub capacity: Capacity,
+}
+
+fn capacity(place: &Place) -> pb::Capacity {
+    let small = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
+    let size = |count: i64| i32::try_from(count).unwrap_or(i32::MAX);
+    let room = match place.room {
+        Room::Idle => pb::Room::Idle,
+        Room::Launch => pb::Room::Launch,
+        Room::None => pb::Room::None,
+        Room::Unknown => pb::Room::Unknown,
+    };
+    let (members, max) = place.size.unwrap_or_default();
+    pb::Capacity {
+        tier: place.tier.to_string(),
+        availability_zone: place.zone.to_string(),
+        room: room.into(),
+        idle: small(place.counts.idle),
+        reserved: small(place.counts.reserved),
+        serving: small(place.counts.serving),
+        group_size: size(members),
+        group_max: size(max),
+        cluster_group: place.group.to_string(),
+        read_age_ms: 0,
+    }
 }
 
 fn instance(item: &Item) -> pb::Instance {
@@ -115,9 +142,17 @@ impl FleetService for Fleet {
 
     async fn get_capacity(
         &self,
-        _: Request<pb::GetCapacityRequest>,
+        request: Request<pb::GetCapacityRequest>,
     ) -> Result<Response<pb::GetCapacityResponse>, Status> {
-        not_built("GetCapacity")
+        authorise(&request)?;
+        let request = request.into_inner();
+        let mut fields = Fields::new();
+        let tier = fields.optional_id("tier", &request.tier, TierName::parse);
+        let zone = fields.optional_id("availability_zone", &request.availability_zone, Zone::parse);
+        let (tier, zone) = finish(fields, tier.zip(zone))?;
+        let places = self.capacity.list(tier.as_ref(), zone.as_ref()).await?;
+        let capacities = places.iter().map(capacity).collect();
+        Ok(Response::new(pb::GetCapacityResponse { capacities }))
     }
 
     async fn list_instances(

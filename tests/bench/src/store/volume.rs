@@ -2,9 +2,10 @@
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
-use subscription_svc::migrations::{Canceled, Follow, Message, Migrations, Plan, Spec, Start, View};
+use std::collections::BTreeMap;
+use subscription_svc::migrations::{Canceled, Follow, Message, Migrations, Plan, Room, Spec, Start, View};
 use subscription_svc::store::rows::Expected;
-use tiershift_core::ids::ChangeId;
+use tiershift_core::ids::{ChangeId, TierName};
 use tiershift_core::{Error, Kind, Reason};
 
 /// It.
@@ -46,6 +47,10 @@ impl Migrations for Plans {
     }
 
     async fn confirm(&self, _: &ChangeId, _: u64, _: i64) -> Result<(), Error> {
+        not_asked()
+    }
+
+    async fn rooms(&self) -> Result<BTreeMap<TierName, Room>, Error> {
         not_asked()
     }
 
