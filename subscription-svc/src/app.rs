@@ -94,8 +94,10 @@ impl App {
             // What is committed is not always this process's, and its database may be another one tomorrow.
             service.share();
         }
-        // Who receives none applies none: a replay would be a promise that nobody keeps.
-        service.inbox = config.webhooks.as_ref().map(|_| Arc::clone(&inbox));
+        // Where nobody receives any none is applied, and a replay would be a promise that nobody keeps. Another process over the
+        // same database may receive them.
+        let received = config.webhooks.is_some() || service.shared;
+        service.inbox = received.then(|| Arc::clone(&inbox));
         let service = Arc::new(service);
         service.committer.reload().await?;
         let watches = CancellationToken::new();
@@ -139,7 +141,7 @@ impl App {
             tokio::spawn(refreshing);
             tokio::spawn(news::hear(url.clone(), Arc::clone(&service), refresh_stop));
         }
-        let inbox = webhooks.as_ref().map(|webhooks| Arc::clone(&webhooks.inbox));
+        let inbox = service.inbox.clone();
         let receiving = tokio::spawn(receive(webhooks, Arc::clone(&service), webhooks_stop.clone()));
         let working = tokio::spawn(work::run(among, service, inbox, work_stop.clone()));
         let health = server.health();

@@ -5,7 +5,7 @@
 //! warnings to the log and to nobody else, so that is where they are listened to, in the task whose statement it was.
 
 use super::OpenFault;
-use sqlx::PgPool;
+use sqlx::PgConnection;
 use std::cell::Cell;
 use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::filter::{FilterExt as _, LevelFilter, filter_fn};
@@ -50,16 +50,17 @@ impl Failover {
     }
 
     /// Checks what can be checked before anything is written.
-    pub(super) async fn check(self, pool: &PgPool) -> Result<(), OpenFault> {
+    pub(super) async fn check(self, db: &mut PgConnection) -> Result<(), OpenFault> {
         if self != Self::Synchronous {
             return Ok(());
         }
-        let row = sqlx::query_scalar("SELECT current_setting('synchronous_standby_names') <> ''").fetch_one(pool).await;
+        let row =
+            sqlx::query_scalar("SELECT current_setting('synchronous_standby_names') <> ''").fetch_one(&mut *db).await;
         if !row.map_err(OpenFault::Connect)? {
             return Err(OpenFault::NoStandby);
         }
         let warns = sqlx::raw_sql("DO $$ BEGIN RAISE WARNING 'tiershift asks whether it hears warnings'; END $$");
-        let (said, warned) = warned(warns.execute(pool)).await;
+        let (said, warned) = warned(warns.execute(db)).await;
         said.map_err(OpenFault::Connect)?;
         if warned { Ok(()) } else { Err(OpenFault::Deaf) }
     }

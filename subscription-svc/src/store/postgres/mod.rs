@@ -21,8 +21,7 @@ mod webhook;
 
 pub use schema::{Migrate, SchemaFault};
 
-use failover::{Failover, warned};
-
+use self::failover::{Failover, warned};
 use super::inbox::{Inbox, WebhookEvent, WebhookMark, WebhookState};
 use super::rows::{Access, AuditEvent, Leases, Revision, Subgraph, Subscription, TierChange};
 use super::sql::batch::Batch;
@@ -197,16 +196,17 @@ impl Postgres {
     /// Connects, checks that what is acknowledged is kept, and brings the schema up to date, or verifies that it is.
     pub async fn open(url: &str, migrate: Migrate, failover: Failover) -> Result<Self, OpenFault> {
         let (options, doubted) = (options(url)?, Doubt::default());
-        let listing = pool(LISTING, SESSION.to_owned(), &doubted)
-            .connect_with(options.clone())
-            .await
-            .map_err(OpenFault::Connect)?;
-        check(&listing).await?;
-        failover.check(&listing).await?;
+        // First, so that what is missing is told in its own words and not by a session that ends.
+        let mut first = options.connect().await.map_err(OpenFault::Connect)?;
+        check(&mut first).await?;
+        failover.check(&mut first).await?;
+        first.close().await.map_err(OpenFault::Connect)?;
+        let pooled = |pool: PgPoolOptions| pool.connect_with(options.clone());
+        let listing = pooled(pool(LISTING, session(failover), &doubted)).await.map_err(OpenFault::Connect)?;
         schema::bring(&listing, migrate).await?;
         // Statements can be prepared now that their tables are there.
-        let first = format!("{}{}", session(failover), *session::PREPARE);
-        let working = pool(WORKING, first, &doubted).connect_with(options.clone()).await.map_err(OpenFault::Connect)?;
+        let prepared = format!("{}{}", session(failover), *session::PREPARE);
+        let working = pooled(pool(WORKING, prepared, &doubted)).await.map_err(OpenFault::Connect)?;
         let news = news::Tell::start(listing.clone());
         Ok(Self { working, listing, refreshing: Mutex::new(None), options, failover, doubted, news })
     }
@@ -229,12 +229,12 @@ impl Postgres {
     }
 }
 
-async fn check(pool: &PgPool) -> Result<(), OpenFault> {
+async fn check(db: &mut PgConnection) -> Result<(), OpenFault> {
     let row = sqlx::query(
         "SELECT pg_is_in_recovery() AS standby, current_setting('fsync') = 'on' AS fsync,
                 current_setting('full_page_writes') = 'on' AS full_page_writes",
     );
-    let row = row.fetch_one(pool).await.map_err(OpenFault::Connect)?;
+    let row = row.fetch_one(db).await.map_err(OpenFault::Connect)?;
     let is = |column: &str| row.try_get::<bool, _>(column).map_err(OpenFault::Connect);
     if is("standby")? {
         return Err(OpenFault::Standby);
@@ -432,7 +432,12 @@ impl Store for Postgres {
 #[async_trait]
 impl Inbox for Postgres {
     async fn receive(&self, events: &[WebhookEvent]) -> Result<u64, Fault> {
-        webhook::receive(&mut *self.connection().await?, events).await
+        let mut connection = self.connection().await?;
+        match warned(webhook::receive(&mut connection, events)).await {
+            // Not known to be kept (H9): the provider sends them again.
+            (Ok(_), true) => Err(Fault::Unknown(Cause::from("events were stored with a warning"))),
+            (received, _) => received,
+        }
     }
 
     async fn head(&self) -> Result<u64, Fault> {
