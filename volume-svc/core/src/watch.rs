@@ -71,9 +71,12 @@ fn dying(t: &Turn<'_>, source: &InstanceId) -> Option<Next> {
 /// Uses a wait to look at the instances that matter now.
 pub(crate) fn beside(t: &Turn<'_>, next: Next) -> Next {
     let Next::Wait(mut until) = next else { return next };
-    let every_ms = look_every_ms(t);
+    let waits = t.m.direction == Direction::Forward && t.m.stage == Stage::Gate && t.m.gate.is_none();
+    let before = gate::before(t).filter(|_| waits).unwrap_or(0);
     for instance in watched(t) {
-        match t.ask(Observe::Instance { instance: instance.clone() }, every_ms) {
+        let what = Observe::Instance { instance: instance.clone() };
+        let well = matches!(t.seen(&what).map(|s| &s.seen), Some(Seen::Instance(seen)) if seen.running);
+        match t.ask(what, look_every_ms(before, well)) {
             Next::Wait(at) => until = until.min(at),
             look => return look,
         }
@@ -81,10 +84,11 @@ pub(crate) fn beside(t: &Turn<'_>, next: Next) -> Next {
     Next::Wait(until)
 }
 
-fn look_every_ms(t: &Turn<'_>) -> i64 {
-    let waits = t.m.direction == Direction::Forward && t.m.stage == Stage::Gate && t.m.gate.is_none();
-    let before = gate::before(t).filter(|_| waits).map_or(0, |before| i64::try_from(before).unwrap_or(i64::MAX));
-    before.saturating_mul(LOOK_LATER_MS).clamp(LOOK_EVERY_MS, LOOK_SELDOM_MS)
+/// Of one behind so many permits. What was not well when it was seen last is looked at as closely as ever: whoever needs its
+/// volume waits for that.
+fn look_every_ms(before: u64, well: bool) -> i64 {
+    let later = i64::try_from(before).unwrap_or(i64::MAX).saturating_mul(LOOK_LATER_MS);
+    if well { later.clamp(LOOK_EVERY_MS, LOOK_SELDOM_MS) } else { LOOK_EVERY_MS }
 }
 
 fn watched<'a>(t: &Turn<'a>) -> impl Iterator<Item = &'a InstanceId> {
@@ -107,4 +111,19 @@ fn amiss(t: &Turn<'_>) -> bool {
             t.s.calls.answer,
             Some(Err(Trouble::Unknown | Trouble::NotFound | Trouble::IncorrectState | Trouble::Fenced))
         )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_thousand_that_wait_ask_for_less_than_auto_scaling_answers() {
+        // Looks a hour: two instances each, the permits' holders beside them.
+        let looks: i64 = (0..10_000).map(|before| 2 * 3_600_000 / look_every_ms(before, true)).sum();
+        assert!(looks < 90 * 3_600, "{looks} looks an hour, of a hundred a second");
+        assert_eq!(look_every_ms(0, true), LOOK_EVERY_MS);
+        assert_eq!(look_every_ms(u64::MAX, true), LOOK_SELDOM_MS);
+        assert_eq!(look_every_ms(u64::MAX, false), LOOK_EVERY_MS, "one that may have ended is not left alone");
+    }
 }
