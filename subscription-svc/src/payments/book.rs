@@ -187,7 +187,8 @@ impl Book {
         })
     }
 
-    /// What a change took in all, as far as this process has read, in cents: what was taken less what was given back (invariant 7).
+    /// What a change took in all, in cents: what was taken less what was given back (invariant 7). As far as this process has
+    /// read.
     pub fn net_cents(&self, change: &ChangeId) -> i64 {
         self.lock().entries.values().filter(|e| e.change.as_ref() == Some(change)).map(|e| e.amount_cents).sum()
     }
