@@ -25,4 +25,5 @@ pub mod service;
 pub mod store;
 pub mod usecase;
 pub mod webhooks;
+#[cfg(feature = "postgres")]
 pub mod work;

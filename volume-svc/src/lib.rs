@@ -8,8 +8,8 @@ pub mod adapters;
 pub mod alerts;
 #[cfg(feature = "aws")]
 pub mod app;
-#[cfg(feature = "aws")]
 pub mod capacity;
+#[cfg(feature = "aws")]
 pub mod config;
 pub mod driver;
 pub mod gather;
