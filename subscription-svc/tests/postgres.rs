@@ -218,6 +218,7 @@ async fn h9_a_commit_whose_wait_was_cancelled_is_unknown_and_such_a_refresh_does
         })
     };
     let done = CancellationToken::new();
+    let _stops_if_this_fails = done.clone().drop_guard();
     let cancels = cancelling(done.clone());
     // The server itself needs a moment until it waits.
     let until = tokio::time::Instant::now() + BOUND;
