@@ -35,24 +35,16 @@ pub enum Among {
     },
 }
 
-/// Works, whenever it is this process's turn, until `stop`. `inbox`: where webhooks are applied from; none is received nowhere.
+/// Works, whenever it is this process's turn, until `stop`. `inbox`: what webhooks left; none where nobody receives any.
 pub async fn run(among: Among, service: Arc<Service>, inbox: Option<Arc<dyn Inbox>>, stop: CancellationToken) {
     let Among::Several { url, process, failover } = among else { return all(service, inbox, stop).await };
     while !stop.is_cancelled() {
-        let taken = tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            taken = Tenure::take(&url, &process, failover) => taken,
-        };
-        match taken {
-            Ok(tenure) => turn(tenure, &service, inbox.as_ref(), &stop).await,
-            Err(fault) => {
+        match stop.run_until_cancelled(Tenure::take(&url, &process, failover)).await {
+            None => {}
+            Some(Ok(tenure)) => turn(tenure, &service, inbox.as_ref(), &stop).await,
+            Some(Err(fault)) => {
                 tracing::debug!(error = &fault as &dyn std::error::Error, "cannot wait for the turn to work");
-                tokio::select! {
-                    biased;
-                    () = stop.cancelled() => return,
-                    () = tokio::time::sleep(AGAIN) => {}
-                }
+                stop.run_until_cancelled(tokio::time::sleep(AGAIN)).await;
             }
         }
     }

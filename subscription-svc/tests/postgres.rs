@@ -5,6 +5,7 @@
 
 mod support;
 
+use sqlx::postgres::PgListener;
 use std::sync::Arc;
 use std::time::Duration;
 use subscription_core::access::Pace;
@@ -13,7 +14,7 @@ use subscription_core::status::SubscriptionStatus;
 use subscription_svc::store::inbox::{Inbox, WebhookState};
 use subscription_svc::store::postgres::failover::{self, Failover};
 use subscription_svc::store::postgres::tenure::Tenure;
-use subscription_svc::store::postgres::{Migrate, OpenFault, Postgres, SchemaFault};
+use subscription_svc::store::postgres::{Migrate, OpenFault, Postgres, SchemaFault, news};
 use subscription_svc::store::rows::Revision;
 use subscription_svc::store::{AuditFilter, ChangeFilter, Fault, Feed, Key, Loaded, Store, SubscriptionFilter, Write};
 use support::rows::*;
@@ -115,7 +116,14 @@ async fn one_process_works_and_its_loss_is_noticed() {
     // The first shows life for longer than one that stands still is waited for.
     let end = CancellationToken::new();
     let keeping = tokio::spawn(first.keep(end.clone()));
-    tokio::time::sleep(Duration::from_secs(12)).await;
+    let beats = || -> i64 {
+        server.sql("test_0", "SELECT beat FROM service").expect("asked").trim().parse().expect("a number")
+    };
+    let (first_beat, until) = (beats(), tokio::time::Instant::now() + BOUND);
+    while beats() < first_beat + 12 {
+        assert!(tokio::time::Instant::now() < until, "it shows no life");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     assert!(!waiting.is_finished() && !keeping.is_finished());
     end.cancel();
     assert!(keeping.await.expect("no panic").is_none(), "given back, not lost");
@@ -125,6 +133,16 @@ async fn one_process_works_and_its_loss_is_noticed() {
     server.kill();
     let lost = tokio::time::timeout(BOUND, keeping).await.expect("it is noticed").expect("no panic");
     assert!(lost.is_some());
+}
+
+#[tokio::test]
+async fn the_others_are_told_of_a_commit() {
+    let (_server, url) = server(&[]);
+    let store = open(&url).await;
+    let mut listener = PgListener::connect(&url).await.expect("connected");
+    listener.listen(news::CHANNEL).await.expect("it listens");
+    write(&store, Key::graph(graph(1).id), vec![Write::Graph(graph(1))]).await.expect("committed");
+    tokio::time::timeout(BOUND, listener.recv()).await.expect("in time").expect("a word");
 }
 
 #[tokio::test]

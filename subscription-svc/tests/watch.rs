@@ -215,6 +215,29 @@ async fn cursors_of_another_selection_or_another_life_are_refused() {
     }
 }
 
+/// What it has shown may not have happened, and what comes may bear the same numbers.
+#[tokio::test(start_paused = true)]
+async fn a_watch_ends_where_the_store_went_back_in_time() {
+    let world = World::start().await;
+    world.graph(1).await;
+    let stop = CancellationToken::new();
+    let api = api(&world, &stop);
+    let id = world.change(1).await.id;
+    let mut live = watch(&api, changes(&[&id]), "").await.expect("a stream");
+    events(&mut live, 1).await;
+    world.service.hub.torn(1);
+    let told = async {
+        loop {
+            if let Err(status) = live.next().await.expect("it says why it ends") {
+                return from_status(&status);
+            }
+        }
+    };
+    let error = tokio::time::timeout(Duration::from_hours(1), told).await.expect("at once");
+    assert_eq!((error.kind, error.reason), (Kind::OutOfRange, Reason::CursorOutOfRange));
+    assert!(live.next().await.is_none());
+}
+
 #[tokio::test(start_paused = true)]
 async fn two_thousand_watchers_all_see_everything() {
     let world = World::start().await;

@@ -3,9 +3,11 @@
 //!
 //! Reads only. What could not be read is unknown and never none.
 
+use crate::gather::group_facts;
 use crate::idle::is_free;
 use crate::migrations::away;
 use crate::ports::cloud::{Group, Process};
+use crate::ports::store::each_of_index;
 use crate::world::World;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,9 +16,7 @@ use tiershift_core::catalogue::{Catalogue, Tier};
 use tiershift_core::ids::{GroupName, TierName, Zone};
 use tiershift_core::{Error, Kind, Reason};
 use volume_core::item::{Index, Item};
-
-/// Rows a page.
-const PAGE: usize = 1_000;
+use volume_core::plan::no_launch;
 
 /// Whether there is room for one more graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,27 +100,21 @@ impl Capacity {
             let counts = counts.get(&zone).copied().unwrap_or_default();
             let seen = group.as_ref().map(Option::as_deref).map_err(|unread| *unread);
             let room = room(seen, offered.as_deref().map_err(|unread| *unread), &zone, counts.idle);
-            let size = seen.ok().map(|group| group.map_or((0, 0), |group| (size(group), group.max)));
+            let size = seen.ok().map(|group| group.map(group_facts).map_or((0, 0), |group| (group.members, group.max)));
             Place { tier: tier.name.clone(), zone, group: name.clone(), room, counts, size }
         });
         Ok(places.collect())
     }
 
     async fn counts(&self, tier: &TierName) -> Result<BTreeMap<Zone, Counts>, Fault> {
-        let (index, mut zones, mut page) = (Index::InstanceByTierStatus, BTreeMap::<Zone, Counts>::new(), None);
-        loop {
-            let store = self.world.journal.store();
-            let found = store.query_index(index, tier.as_str(), None, page.take(), PAGE).await.map_err(away)?;
-            for row in &found.items {
-                if let Some(zone) = row.s("availability_zone").and_then(|zone| Zone::parse(zone).ok()) {
-                    count(zones.entry(zone).or_default(), row);
-                }
+        let (store, mut zones) = (self.world.journal.store(), BTreeMap::<Zone, Counts>::new());
+        let each = |row: &Item| {
+            if let Some(zone) = row.s("availability_zone").and_then(|zone| Zone::parse(zone).ok()) {
+                count(zones.entry(zone).or_default(), row);
             }
-            page = found.next;
-            if page.is_none() {
-                return Ok(zones);
-            }
-        }
+        };
+        each_of_index(store.as_ref(), Index::InstanceByTierStatus, tier.as_str(), None, each).await.map_err(away)?;
+        Ok(zones)
     }
 }
 
@@ -143,10 +137,6 @@ fn count(counts: &mut Counts, row: &Item) {
     }
 }
 
-fn size(group: &Group) -> i64 {
-    i64::try_from(group.members.len()).unwrap_or(i64::MAX)
-}
-
 /// `group`: none is not there; `offered`: the zones of its type.
 fn room(group: Result<Option<&Group>, Unread>, offered: Result<&[Zone], Unread>, zone: &Zone, idle: u32) -> Room {
     // Idle ones count first: at its largest size a group may still have one to give (rule 31).
@@ -154,16 +144,15 @@ fn room(group: Result<Option<&Group>, Unread>, offered: Result<&[Zone], Unread>,
         return Room::Idle;
     }
     let Ok(group) = group else { return Room::Unknown };
+    let here = offered.ok().map(|zones| zones.contains(zone));
     let launches = |group: &Group| {
-        group.zones.contains(zone)
-            && size(group) < group.max
-            && !group.deleting
-            && !group.suspended.contains(&Process::Launch)
+        let held = group.deleting || group.suspended.contains(&Process::Launch);
+        !held && no_launch(&group_facts(group), zone, here).is_none()
     };
-    match (group.is_some_and(launches), offered) {
-        (true, Err(Unread)) => Room::Unknown,
-        (true, Ok(zones)) if zones.contains(zone) => Room::Launch,
-        _ => Room::None,
+    match (group.is_some_and(launches), here) {
+        (false, _) => Room::None,
+        (true, None) => Room::Unknown,
+        (true, Some(_)) => Room::Launch,
     }
 }
 

@@ -256,7 +256,7 @@ fn graphs_of(row: &Item) -> Vec<GraphId> {
 }
 
 /// All but its refreshes, which are read by a call of their own.
-fn group_facts(group: &Group) -> GroupFacts {
+pub(crate) fn group_facts(group: &Group) -> GroupFacts {
     GroupFacts {
         members: i64::try_from(group.members.len()).unwrap_or(i64::MAX),
         max: group.max,

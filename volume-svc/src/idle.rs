@@ -6,7 +6,7 @@
 //! takes it by an append on the condition that nobody else has it.
 
 use crate::journal::Journal;
-use crate::ports::store::StoreError;
+use crate::ports::store::{StoreError, each_of_index};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -17,9 +17,6 @@ use volume_core::item::{Index, Item};
 
 /// How old a list may be: the index itself may be as late.
 const FRESH_MS: i64 = 1_000;
-
-/// Rows a page.
-const PAGE: usize = 1_000;
 
 /// An instance that looks idle.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +29,9 @@ struct Hint {
 impl Hint {
     /// None is one that is visibly taken, or has no id.
     fn of(item: &Item) -> Option<Self> {
-        is_free(item).then_some(())?;
+        if !is_free(item) {
+            return None;
+        }
         Some(Self {
             instance: InstanceId::parse(item.s("instance_id")?).ok()?,
             zone: item.s("availability_zone").and_then(|zone| Zone::parse(zone).ok()),
@@ -99,18 +98,12 @@ impl Idle {
     }
 
     async fn all(&self, tier: &TierName) -> Result<Arc<[Hint]>, StoreError> {
-        let (index, mut hints, mut page) = (Index::InstanceByTierStatus, Vec::new(), None);
-        loop {
-            let store = self.journal.store();
-            let found = store.query_index(index, tier.as_str(), Some("healthy"), page.take(), PAGE).await?;
-            hints.extend(found.items.iter().filter_map(Hint::of));
-            page = found.next;
-            if page.is_none() {
-                // An index has no order of its own among equals.
-                hints.sort_by(|a, b| a.instance.cmp(&b.instance));
-                return Ok(hints.into());
-            }
-        }
+        let (store, index, mut hints) = (self.journal.store(), Index::InstanceByTierStatus, Vec::new());
+        each_of_index(store.as_ref(), index, tier.as_str(), Some("healthy"), |item| hints.extend(Hint::of(item)))
+            .await?;
+        // An index has no order of its own among equals.
+        hints.sort_by(|a: &Hint, b| a.instance.cmp(&b.instance));
+        Ok(hints.into())
     }
 }
 

@@ -5,7 +5,7 @@
 //! version and fence, a token, and a read of the head when an answer was lost (rule 9). Nobody else writes META or
 //! EV items.
 
-use crate::ports::store::{Refusal, Store, StoreError, TransactError};
+use crate::ports::store::{Refusal, Store, StoreError, TransactError, each_of_index};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -203,18 +203,13 @@ impl Journal {
     }
 
     async fn hints_of(&self, shard: u64) -> Result<Vec<Hint>, StoreError> {
-        let (hash, mut hints, mut page) = (format!("A{shard}"), Vec::new(), None);
-        loop {
-            let found = self.store.query_index(Index::JournalActive, &hash, None, page.take(), PAGE).await?;
-            hints.extend(found.items.iter().filter_map(|item| {
-                let owner = item.s("owner").and_then(|owner| WorkerId::parse(owner).ok());
-                Some(Hint { id: id_of(item)?, owner, version: item.n("version").map_or(0, unsigned) })
-            }));
-            page = found.next;
-            if page.is_none() {
-                return Ok(hints);
-            }
-        }
+        let (hash, mut hints) = (format!("A{shard}"), Vec::new());
+        let hint = |item: &Item| {
+            let owner = item.s("owner").and_then(|owner| WorkerId::parse(owner).ok());
+            Some(Hint { id: id_of(item)?, owner, version: item.n("version").map_or(0, unsigned) })
+        };
+        each_of_index(self.store.as_ref(), Index::JournalActive, &hash, None, |item| hints.extend(hint(item))).await?;
+        Ok(hints)
     }
 
     /// Appends entries and everything that goes with them. `owner` is who drives from here on.

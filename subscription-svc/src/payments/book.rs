@@ -103,12 +103,11 @@ impl Lines {
         self.file.read_to_string(&mut text).map_err(io)?;
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
         let mut entries = Vec::new();
-        for line in text[..whole].lines() {
-            self.count += 1;
-            let (path, number) = (&self.path, self.count);
-            let broken = |source| Fault::Line { path: path.clone(), line: number, source };
-            entries.push(serde_json::from_str(line).map_err(broken)?);
+        for (line, entry) in (self.count + 1..).zip(text[..whole].lines()) {
+            let broken = |source| Fault::Line { path: self.path.clone(), line, source };
+            entries.push(serde_json::from_str(entry).map_err(broken)?);
         }
+        self.count += entries.len();
         self.bytes += u64::try_from(whole).unwrap_or(u64::MAX);
         if text.len() > whole {
             self.file.set_len(self.bytes).map_err(|error| Fault::File(self.path.clone(), error))?;

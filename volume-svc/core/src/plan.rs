@@ -398,15 +398,32 @@ fn capacity(ask: &Ask, facts: &Facts, verdict: &mut Verdict) {
     if facts.idle > 0 {
         return;
     }
+    match no_launch(group, zone, facts.type_offered) {
+        Some(reason @ Reason::NoRoomInZone) => {
+            let fix = format!("{} has no subnet in {zone}, which the volume cannot leave", group.name);
+            verdict.add(reason, "target.group", None, None, fix);
+        }
+        Some(reason @ Reason::NoCapacity) => {
+            let fix = format!("{} has no idle instance in {zone} and is at its largest size; raise it", group.name);
+            verdict.add(reason, "target.group", Some(group.max), Some(group.members), fix);
+        }
+        Some(reason) => {
+            let fix = format!("the instance type of {} is not offered in {zone}", group.name);
+            verdict.add(reason, "target.group", None, None, fix);
+        }
+        None => {}
+    }
+}
+
+/// Why a group cannot have one more instance launched in a zone: NO_ROOM_IN_ZONE, NO_CAPACITY or
+/// INSTANCE_TYPE_NOT_OFFERED. `type_offered`: whether its type is offered there, if that is known.
+pub fn no_launch(group: &GroupFacts, zone: &Zone, type_offered: Option<bool>) -> Option<Reason> {
     if !group.zones.contains(zone) {
-        let fix = format!("{} has no subnet in {zone}, which the volume cannot leave", group.name);
-        verdict.add(Reason::NoRoomInZone, "target.group", None, None, fix);
+        Some(Reason::NoRoomInZone)
     } else if group.members >= group.max {
-        let fix = format!("{} has no idle instance in {zone} and is at its largest size; raise it", group.name);
-        verdict.add(Reason::NoCapacity, "target.group", Some(group.max), Some(group.members), fix);
-    } else if facts.type_offered == Some(false) {
-        let fix = format!("the instance type of {} is not offered in {zone}", group.name);
-        verdict.add(Reason::InstanceTypeNotOffered, "target.group", None, None, fix);
+        Some(Reason::NoCapacity)
+    } else {
+        (type_offered == Some(false)).then_some(Reason::InstanceTypeNotOffered)
     }
 }
 

@@ -67,6 +67,29 @@ pub trait Store: Debug + Send + Sync {
     async fn scan(&self, table: Table, page: Option<PageKey>, limit: usize) -> Result<Page, StoreError>;
 }
 
+/// Shows every item of an index with a hash, and a range if one is asked for, page after page. Each page is as old as an
+/// index may be, and together they are no snapshot.
+pub async fn each_of_index(
+    store: &dyn Store,
+    index: Index,
+    hash: &str,
+    range_eq: Option<&str>,
+    mut each: impl FnMut(&Item) + Send,
+) -> Result<(), StoreError> {
+    let mut page = None;
+    loop {
+        let found = store.query_index(index, hash, range_eq, page.take(), INDEX_PAGE).await?;
+        found.items.iter().for_each(&mut each);
+        page = found.next;
+        if page.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// Items asked for at a time: DynamoDB gives less where they are more than 1 MB.
+const INDEX_PAGE: usize = 1_000;
+
 /// A part of a listing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {

@@ -160,6 +160,12 @@ fn session(failover: Failover) -> String {
     format!("{}{SESSION}", failover.demand())
 }
 
+/// A connection of nobody else, which has said nothing yet.
+async fn connect(options: &PgConnectOptions) -> Result<PgConnection, OpenFault> {
+    let connected = tokio::time::timeout(CONNECT, options.connect()).await;
+    connected.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(OpenFault::Connect)
+}
+
 async fn begin(connection: &mut PgConnection, failover: Failover) -> Result<(), sqlx::Error> {
     // Made of statements of ours.
     sqlx::raw_sql(AssertSqlSafe(session(failover))).execute(connection).await.map(|_| ())
@@ -197,7 +203,7 @@ impl Postgres {
     pub async fn open(url: &str, migrate: Migrate, failover: Failover) -> Result<Self, OpenFault> {
         let (options, doubted) = (options(url)?, Doubt::default());
         // First, so that what is missing is told in its own words and not by a session that ends.
-        let mut first = options.connect().await.map_err(OpenFault::Connect)?;
+        let mut first = connect(&options).await?;
         check(&mut first).await?;
         failover.check(&mut first).await?;
         first.close().await.map_err(OpenFault::Connect)?;

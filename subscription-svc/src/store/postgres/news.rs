@@ -14,9 +14,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// The channel.
-const CHANNEL: &str = "tiershift_news";
+pub const CHANNEL: &str = "tiershift_news";
 
-/// After a database that does not answer.
+/// Between two connections, whatever ended the first: a server that ends each at once is not asked in a circle.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// How long silence is believed.
@@ -61,20 +61,17 @@ async fn run(pool: PgPool, wanted: Arc<Notify>) {
 /// Refreshes whenever another process, or this one, tells of something, until `stop`.
 pub async fn hear(url: String, service: Arc<Service>, stop: CancellationToken) {
     while !stop.is_cancelled() {
-        let fault = tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            fault = listen(&url, &service) => fault,
-        };
-        tracing::debug!(error = ?fault.err(), "no word from the other processes; looking by itself");
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(AGAIN) => {}
+        if let Some(Err(fault)) = stop.run_until_cancelled(listen(&url, &service)).await {
+            tracing::debug!(
+                error = &fault as &dyn std::error::Error,
+                "no word from the other processes; looking by itself"
+            );
         }
+        stop.run_until_cancelled(tokio::time::sleep(AGAIN)).await;
     }
 }
 
+/// Ends with a fault, or when what was heard is to be doubted.
 async fn listen(url: &str, service: &Service) -> Result<(), OpenFault> {
     // One connection for as long as it lives.
     let pool = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None);

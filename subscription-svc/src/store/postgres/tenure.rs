@@ -10,9 +10,9 @@
 //! Not here: what works (`work`), and what a process may answer from memory (`refresh`).
 
 use super::failover::{Failover, warned};
-use super::{CONNECT, Lost, OpenFault, begin, options};
+use super::{Lost, OpenFault, begin, connect, options};
 use crate::store::Cause;
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
+use sqlx::{Connection as _, PgConnection};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -54,8 +54,7 @@ impl Tenure {
     /// Waits for it under a process's name. Dropped, it waits no more.
     pub async fn take(url: &str, process: &str, failover: Failover) -> Result<Self, OpenFault> {
         let timed_out = |_| OpenFault::Connect(sqlx::Error::PoolTimedOut);
-        let connecting = timeout(CONNECT, options(url)?.connect()).await;
-        let mut connection = connecting.map_err(timed_out)?.map_err(OpenFault::Connect)?;
+        let mut connection = connect(&options(url)?).await?;
         // A beat must wait for the standby as a change does: else an isolated primary would complete it (H2).
         begin(&mut connection, failover).await.map_err(OpenFault::Connect)?;
         let mut seen: Option<(i64, Instant)> = None;
